@@ -1,0 +1,248 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The media types of manifests that stet reads. The artifact manifest left the
+// image-spec before its release 1.1; some still lie in registries.
+const (
+	MediaTypeImage        = ocispec.MediaTypeImageManifest
+	MediaTypeIndex        = ocispec.MediaTypeImageIndex
+	MediaTypeArtifact     = "application/vnd.oci.artifact.manifest.v1+json"       // image-spec v1.1.0-rc1 (field refers) and -rc2
+	MediaTypeORASArtifact = "application/vnd.cncf.oras.artifact.manifest.v1+json" // ORAS artifacts-spec 1.0-rc
+	MediaTypeDockerImage  = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerIndex  = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+// ManifestTypes are all media types above, in the order of an Accept header.
+func ManifestTypes() []string {
+	return []string{
+		MediaTypeImage, MediaTypeIndex, MediaTypeArtifact, MediaTypeORASArtifact, MediaTypeDockerImage, MediaTypeDockerIndex,
+	}
+}
+
+// IsManifestType says whether content of this media type is a manifest or index.
+func IsManifestType(mediaType string) bool {
+	for _, t := range ManifestTypes() {
+		if t == mediaType {
+			return true
+		}
+	}
+	return false
+}
+
+// Outline is what a manifest says of its place in a graph: what it holds and
+// what it refers to. Fields that its kind does not have are empty.
+type Outline struct {
+	MediaType    string // the field mediaType; may be empty
+	ArtifactType string // artifactType; for an image manifest without it, the config's media type
+	Config       *Descriptor
+	Layers       []Descriptor // layers, or the blobs of an artifact manifest
+	Manifests    []Descriptor // of an index
+	Subject      *Descriptor
+	Annotations  map[string]string
+}
+
+// Blobs are the config and the layers, in this order.
+func (o *Outline) Blobs() []Descriptor {
+	if o.Config == nil {
+		return o.Layers
+	}
+	return append([]Descriptor{*o.Config}, o.Layers...)
+}
+
+// document has the fields of every manifest kind.
+type document struct {
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Config       *Descriptor       `json:"config"`
+	Layers       []Descriptor      `json:"layers"`
+	Blobs        []Descriptor      `json:"blobs"`
+	Manifests    []Descriptor      `json:"manifests"`
+	Subject      *Descriptor       `json:"subject"`
+	Refers       *Descriptor       `json:"refers"` // image-spec v1.1.0-rc1's name of subject
+	Annotations  map[string]string `json:"annotations"`
+}
+
+// ParseOutline reads a manifest. It is ErrInvalid where the document could be
+// read in two ways (CVE-2021-41190, RFC 7493): not UTF-8, more than one value,
+// a name twice or in another case, mediaType against the descriptor's, layers
+// beside manifests, a digest outside the grammar, a negative size.
+//
+// A media type that is not in ManifestTypes has no known edges: ErrUnsupported.
+func ParseOutline(m Manifest) (*Outline, error) {
+	if !IsManifestType(m.MediaType) {
+		return nil, fmt.Errorf("%w: %s is not a kind of manifest that stet can read", ErrUnsupported, m.MediaType)
+	}
+	if err := CheckJSON(m.Raw); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", m.MediaType, m.Digest, err)
+	}
+	var d document
+	if err := json.Unmarshal(m.Raw, &d); err != nil {
+		return nil, fmt.Errorf("%w: %s %s: %s", ErrInvalid, m.MediaType, m.Digest, err)
+	}
+	o := &Outline{
+		MediaType: d.MediaType, ArtifactType: d.ArtifactType, Config: d.Config, Layers: d.Layers,
+		Manifests: d.Manifests, Subject: d.Subject, Annotations: d.Annotations,
+	}
+	if err := d.check(m.MediaType); err != nil {
+		return nil, fmt.Errorf("%w: %s %s: %s", ErrInvalid, m.MediaType, m.Digest, err)
+	}
+	switch m.MediaType {
+	case MediaTypeArtifact, MediaTypeORASArtifact:
+		o.Config, o.Layers = nil, d.Blobs
+		if o.Subject == nil {
+			o.Subject = d.Refers
+		}
+	case MediaTypeIndex, MediaTypeDockerIndex:
+		o.Config, o.Layers = nil, nil
+	default:
+		if o.ArtifactType == "" && d.Config != nil {
+			o.ArtifactType = d.Config.MediaType // distribution-spec "Pushing manifests with subject"
+		}
+	}
+	return o, nil
+}
+
+// check is ParseOutline's rules on fields that contradict each other.
+func (d *document) check(mediaType string) error {
+	switch {
+	case d.MediaType != "" && d.MediaType != mediaType:
+		return fmt.Errorf("its mediaType is %q", d.MediaType)
+	case d.Manifests != nil && (d.Layers != nil || d.Config != nil || d.Blobs != nil):
+		return errors.New("it has both manifests and layers, config or blobs")
+	case d.Subject != nil && d.Refers != nil:
+		return errors.New("it has both subject and refers")
+	}
+	all := append(append(append([]Descriptor(nil), d.Layers...), d.Blobs...), d.Manifests...)
+	for _, p := range []*Descriptor{d.Config, d.Subject, d.Refers} {
+		if p != nil {
+			all = append(all, *p)
+		}
+	}
+	for _, desc := range all {
+		if err := desc.Digest.Validate(); err != nil {
+			return fmt.Errorf("it names the digest %q: %w", desc.Digest, err)
+		}
+		if desc.Size < 0 {
+			return fmt.Errorf("it gives %s the size %d", desc.Digest, desc.Size)
+		}
+	}
+	return nil
+}
+
+// CheckJSON says whether raw is one I-JSON value (RFC 7493): UTF-8, nothing
+// after it, and no object that has one name twice. Names that differ only in
+// case count as one, because Go and others read them as one. It is ErrInvalid.
+func CheckJSON(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return fmt.Errorf("%w: not UTF-8", ErrInvalid)
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := checkNames(dec); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: data after the document", ErrInvalid)
+	}
+	return nil
+}
+
+// maxDepth bounds the nesting of a JSON document; manifests need six levels.
+const maxDepth = 200
+
+// container is an open object or array; names is nil in an array. Annotations
+// are a map of the user's keys, in which case counts; elsewhere names are
+// fields, which Go's decoder and others match without regard to case.
+type container struct {
+	names map[string]bool
+	exact bool
+}
+
+// checkNames reads one value; the open containers are a stack, so that depth
+// costs no goroutine stack.
+func checkNames(dec *json.Decoder) error {
+	var open []container
+	var last string // the name before the value that comes next
+	for isName := false; ; {
+		tok, err := dec.Token()
+		if err != nil {
+			return fmt.Errorf("%w: not JSON: %s", ErrInvalid, err)
+		}
+		if name, ok := tok.(string); ok && isName {
+			if err := open[len(open)-1].add(name); err != nil {
+				return err
+			}
+			last, isName = name, false
+			continue
+		}
+		switch tok {
+		case json.Delim('{'):
+			open = append(open, container{map[string]bool{}, last == "annotations"})
+		case json.Delim('['):
+			open = append(open, container{})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+		if len(open) > maxDepth {
+			return fmt.Errorf("%w: nested more than %d deep", ErrInvalid, maxDepth)
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		last, isName = "", open[len(open)-1].names != nil
+	}
+}
+
+func (c container) add(name string) error {
+	key := name
+	if !c.exact {
+		key = strings.Map(foldRune, name)
+	}
+	if c.names[key] {
+		return fmt.Errorf("%w: the name %q stands twice in one object", ErrInvalid, name)
+	}
+	c.names[key] = true
+	return nil
+}
+
+// foldRune maps all runes that are equal without case to the same one, as
+// strings.EqualFold and encoding/json compare them.
+func foldRune(r rune) rune {
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	return least
+}
+
+// Plain is d reduced to what identifies content: media type, digest and size.
+// A subject is named so, wherever it was found.
+func Plain(d Descriptor) Descriptor {
+	return Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}
+
+// EmptyJSON is the empty descriptor of image-spec 1.1 with its content in data,
+// as ORAS writes it. The blob itself still has to be pushed.
+func EmptyJSON() Descriptor { return ocispec.DescriptorEmptyJSON }
+
+// CheckDigest is ErrInvalid unless d follows the grammar and names an algorithm
+// that can be computed.
+func CheckDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("%w: digest %q: %s", ErrInvalid, d, err)
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+
+	"github.com/opencontainers/go-digest"
+
+	_ "crypto/sha256" // go-digest takes an algorithm only when it is linked
+	_ "crypto/sha512"
+)
+
+// Verify wraps a store so that nothing is read from it unproven: a manifest's
+// bytes have the digest that names them, a blob read from its beginning has
+// its digest and size before its last bytes are given out. A blob opened at an
+// offset is checked for its size alone; who puts the parts together proves the
+// whole.
+func Verify(s Store) Store { return verified{s} }
+
+type verified struct{ Store }
+
+func (v verified) Manifest(ctx context.Context, ref string) (Manifest, error) {
+	m, err := v.Store.Manifest(ctx, ref)
+	if err != nil {
+		return Manifest{}, err
+	}
+	want := m.Digest
+	if IsDigest(ref) {
+		want = digest.Digest(ref)
+	}
+	if err := CheckManifest(m, want); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
+}
+
+func (v verified) Blob(ctx context.Context, d Descriptor) (Blob, error) {
+	if err := CheckDigest(d.Digest); err != nil {
+		return Blob{}, err
+	}
+	b, err := v.Store.Blob(ctx, d)
+	if err != nil {
+		return Blob{}, err
+	}
+	return VerifyBlob(b), nil
+}
+
+// CheckManifest is ErrMismatch unless m's bytes have the digest want and m's size.
+func CheckManifest(m Manifest, want digest.Digest) error {
+	if err := CheckDigest(want); err != nil {
+		return err
+	}
+	if got := want.Algorithm().FromBytes(m.Raw); got != want || m.Digest != want {
+		return fmt.Errorf("%w: manifest %s has the digest %s", ErrMismatch, want, got)
+	}
+	if int64(len(m.Raw)) != m.Size {
+		return fmt.Errorf("%w: manifest %s has %d bytes, expected %d", ErrMismatch, want, len(m.Raw), m.Size)
+	}
+	return nil
+}
+
+// VerifyBlob is b with readers that prove digest and size; see Verify.
+func VerifyBlob(b Blob) Blob {
+	open := b.Open
+	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		rc, err := open(ctx, offset)
+		if err != nil {
+			return nil, err
+		}
+		v := NewVerifier(rc, b.Descriptor)
+		if offset > 0 {
+			v.hash, v.read = nil, offset
+		}
+		return v, nil
+	}
+	return b
+}
+
+// Verifier reads content and proves it. It gives out the last bytes only when
+// everything before and with them has the digest and the size, and says
+// ErrMismatch otherwise; so who copies from it never completes bad content.
+type Verifier struct {
+	from io.ReadCloser
+	want Descriptor
+	hash hash.Hash // nil where only the size is checked
+	read int64
+	err  error
+}
+
+// NewVerifier reads rc as the content of want, from its first byte on. A
+// digest that cannot be computed is ErrInvalid at the first Read; a size below
+// zero is not checked.
+func NewVerifier(rc io.ReadCloser, want Descriptor) *Verifier {
+	v := &Verifier{from: rc, want: want}
+	if err := CheckDigest(want.Digest); err != nil {
+		v.err = err
+	} else {
+		v.hash = want.Digest.Algorithm().Hash()
+	}
+	return v
+}
+
+func (v *Verifier) Read(p []byte) (int, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	n, err := v.from.Read(p)
+	v.read += int64(n)
+	if v.hash != nil {
+		v.hash.Write(p[:n])
+	}
+	switch {
+	case v.want.Size >= 0 && v.read > v.want.Size:
+		v.err = fmt.Errorf("%w: %s is longer than %d bytes", ErrMismatch, v.want.Digest, v.want.Size)
+		return 0, v.err
+	case v.want.Size >= 0 && v.read == v.want.Size && n > 0 && (err == nil || errors.Is(err, io.EOF)):
+		err = v.finish()
+	case errors.Is(err, io.EOF):
+		err = v.finish()
+	}
+	v.err = err
+	if errors.Is(err, ErrMismatch) {
+		return 0, err
+	}
+	return n, err
+}
+
+// finish proves what was read, and that nothing follows.
+func (v *Verifier) finish() error {
+	if v.want.Size >= 0 && v.read < v.want.Size {
+		return fmt.Errorf("%w: %s ends after %d of %d bytes", ErrMismatch, v.want.Digest, v.read, v.want.Size)
+	}
+	if v.hash != nil {
+		if got := digest.NewDigest(v.want.Digest.Algorithm(), v.hash); got != v.want.Digest {
+			return fmt.Errorf("%w: expected %s, got %s", ErrMismatch, v.want.Digest, got)
+		}
+	}
+	var more [1]byte
+	for range 100 { // an io.Reader may give 0, nil now and then
+		n, err := v.from.Read(more[:])
+		if n > 0 {
+			return fmt.Errorf("%w: %s is longer than %d bytes", ErrMismatch, v.want.Digest, v.read)
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return io.EOF
+			}
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// Close closes what is read from.
+func (v *Verifier) Close() error { return v.from.Close() }
+
+// ReadOnly wraps a store so that every change is ErrUnsupported.
+func ReadOnly(s Store) Store { return readOnly{s} }
+
+type readOnly struct{ Store }
+
+var errReadOnly = fmt.Errorf("%w: the store is read-only", ErrUnsupported)
+
+func (readOnly) PutBlob(context.Context, Blob) (Put, error)             { return Put{}, errReadOnly }
+func (readOnly) PutManifest(context.Context, Manifest, ...string) error { return errReadOnly }
+func (readOnly) DeleteBlob(context.Context, Descriptor) error           { return errReadOnly }
+func (readOnly) DeleteManifest(context.Context, Descriptor) error       { return errReadOnly }
+func (readOnly) Untag(context.Context, string) error                    { return errReadOnly }
+
+// Observe wraps a store so that reading its blobs is told to the sink: Start
+// when one is opened, Advance as it is read, Done at its end, Failed on an
+// error.
+func Observe(s Store, sink Sink) Store { return observed{s, sink} }
+
+type observed struct {
+	Store
+	sink Sink
+}
+
+func (o observed) Blob(ctx context.Context, d Descriptor) (Blob, error) {
+	b, err := o.Store.Blob(ctx, d)
+	if err != nil {
+		return Blob{}, err
+	}
+	// The caller's descriptor has the title; the store's may have only a digest.
+	d.Size = b.Size
+	open := b.Open
+	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		rc, err := open(ctx, offset)
+		if err != nil {
+			return nil, err
+		}
+		o.sink.Emit(Event{Kind: Start, Desc: d, Name: NameOf(d)})
+		if offset > 0 {
+			o.sink.Emit(Event{Kind: Advance, Desc: d, Name: NameOf(d), Bytes: offset})
+		}
+		return &counted{ReadCloser: rc, sink: o.sink, desc: d, end: true}, nil
+	}
+	return b, nil
+}
+
+// CountBlob is b whose bytes are told to the sink as Advance while they are
+// read; a reader that is closed early or opened anew takes its bytes back.
+func CountBlob(b Blob, name string, sink Sink) Blob {
+	open, d := b.Open, b.Descriptor
+	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		rc, err := open(ctx, offset)
+		if err != nil {
+			return nil, err
+		}
+		return &counted{ReadCloser: rc, sink: sink, desc: d, name: name}, nil
+	}
+	return b
+}
+
+// counted tells a sink of what is read through it.
+type counted struct {
+	io.ReadCloser
+	sink Sink
+	desc Descriptor
+	name string
+	end  bool // tell the end as well
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	name := c.name
+	if name == "" {
+		name = NameOf(c.desc)
+	}
+	if n > 0 {
+		c.sink.Emit(Event{Kind: Advance, Desc: c.desc, Name: name, Bytes: int64(n)})
+	}
+	if c.end && errors.Is(err, io.EOF) {
+		c.sink.Emit(Event{Kind: Done, Desc: c.desc, Name: name, How: Sent})
+	} else if c.end && err != nil {
+		c.sink.Emit(Event{Kind: Failed, Desc: c.desc, Name: name, Text: err.Error()})
+	}
+	return n, err
+}
+
+// Collect reads a sequence to its end. It returns what came before the first error.
+func Collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
+	var all []T
+	for v, err := range seq {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// ReadBlob reads a whole blob of at most limit bytes and proves it. It is
+// ErrTooLarge before the first byte is read where the size is given.
+func ReadBlob(ctx context.Context, b Blob, limit int64) ([]byte, error) {
+	if b.Size > limit {
+		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrTooLarge, b.Digest, b.Size, limit)
+	}
+	rc, err := VerifyBlob(b).Open(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	raw, err := io.ReadAll(io.LimitReader(rc, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%w: %s is larger than %d bytes", ErrTooLarge, b.Digest, limit)
+	}
+	return raw, err
+}
