@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -172,8 +173,8 @@ func (readOnly) DeleteManifest(context.Context, Descriptor) error       { return
 func (readOnly) Untag(context.Context, string) error                    { return errReadOnly }
 
 // Observe wraps a store so that reading its blobs is told to the sink: Start
-// when one is opened, Advance as it is read, Done at its end, Failed on an
-// error.
+// when one is opened first, Advance as it is read, Done at its end, Failed on
+// an error.
 func Observe(s Store, sink Sink) Store { return observed{s, sink} }
 
 type observed struct {
@@ -186,59 +187,73 @@ func (o observed) Blob(ctx context.Context, d Descriptor) (Blob, error) {
 	if err != nil {
 		return Blob{}, err
 	}
-	// The caller's descriptor has the title; the store's may have only a digest.
-	d.Size = b.Size
-	open := b.Open
-	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		rc, err := open(ctx, offset)
-		if err != nil {
-			return nil, err
-		}
-		o.sink.Emit(Event{Kind: Start, Desc: d, Name: NameOf(d)})
-		if offset > 0 {
-			o.sink.Emit(Event{Kind: Advance, Desc: d, Name: NameOf(d), Bytes: offset})
-		}
-		return &counted{ReadCloser: rc, sink: o.sink, desc: d, end: true}, nil
-	}
+	d.Size = b.Size // d has the title; the store may know no more than the digest
+	c := &counter{sink: o.sink, desc: d, name: NameOf(d), ends: true}
+	b.Open = c.wrap(b.Open)
 	return b, nil
 }
 
 // CountBlob is b whose bytes are told to the sink as Advance while they are
-// read; a reader that is closed early or opened anew takes its bytes back.
-func CountBlob(b Blob, name string, sink Sink) Blob {
-	open, d := b.Open, b.Descriptor
-	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+// read. A reader opened anew takes back what an earlier one told.
+func CountBlob(b Blob, sink Sink) Blob {
+	c := &counter{sink: sink, desc: b.Descriptor, name: NameOf(b.Descriptor)}
+	b.Open = c.wrap(b.Open)
+	return b
+}
+
+// counter tells a sink how much of one blob has been read.
+type counter struct {
+	sink Sink
+	desc Descriptor
+	name string
+	ends bool // tell Start, Done and Failed as well
+
+	mu      sync.Mutex
+	started bool
+	told    int64
+}
+
+func (c *counter) wrap(open func(context.Context, int64) (io.ReadCloser, error)) func(context.Context, int64) (io.ReadCloser, error) {
+	return func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		rc, err := open(ctx, offset)
 		if err != nil {
 			return nil, err
 		}
-		return &counted{ReadCloser: rc, sink: sink, desc: d, name: name}, nil
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.ends && !c.started {
+			c.sink.Emit(Event{Kind: Start, Desc: c.desc, Name: c.name})
+		}
+		c.started = true
+		c.advance(offset - c.told)
+		return &counted{rc, c}, nil
 	}
-	return b
 }
 
-// counted tells a sink of what is read through it.
+// advance tells n more bytes; the caller holds mu.
+func (c *counter) advance(n int64) {
+	if n != 0 {
+		c.told += n
+		c.sink.Emit(Event{Kind: Advance, Desc: c.desc, Name: c.name, Bytes: n})
+	}
+}
+
 type counted struct {
 	io.ReadCloser
-	sink Sink
-	desc Descriptor
-	name string
-	end  bool // tell the end as well
+	*counter
 }
 
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	name := c.name
-	if name == "" {
-		name = NameOf(c.desc)
-	}
-	if n > 0 {
-		c.sink.Emit(Event{Kind: Advance, Desc: c.desc, Name: name, Bytes: int64(n)})
-	}
-	if c.end && errors.Is(err, io.EOF) {
-		c.sink.Emit(Event{Kind: Done, Desc: c.desc, Name: name, How: Sent})
-	} else if c.end && err != nil {
-		c.sink.Emit(Event{Kind: Failed, Desc: c.desc, Name: name, Text: err.Error()})
+func (r *counted) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.advance(int64(n))
+	switch {
+	case !r.ends || err == nil:
+	case errors.Is(err, io.EOF):
+		r.sink.Emit(Event{Kind: Done, Desc: r.desc, Name: r.name, How: Sent})
+	default:
+		r.sink.Emit(Event{Kind: Failed, Desc: r.desc, Name: r.name, Text: err.Error()})
 	}
 	return n, err
 }

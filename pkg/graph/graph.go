@@ -1,0 +1,155 @@
+// Package graph does things to whole artifacts: a root manifest with all that
+// hangs on it. Every command that moves content is a Push or a Copy here;
+// nothing else puts blobs and manifests into a store.
+//
+// It knows order (content before what names it, tags last), parallelism and
+// progress. What a store is, and what a manifest kind is, it leaves to
+// pkg/store; what files become, to pkg/artifact.
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// DefaultConcurrency is how many blobs move at once.
+const DefaultConcurrency = 8
+
+// Side says which store an error belongs to.
+type Side string
+
+// The sides of a transfer.
+const (
+	Source      Side = "source"
+	Destination Side = "destination"
+)
+
+// Error is a failure with the side that it came from and the content it is about.
+type Error struct {
+	Side Side
+	Op   string // "read blob", "put manifest", …
+	Desc store.Descriptor
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.Desc.Digest == "" {
+		return fmt.Sprintf("%s: %s: %v", e.Side, e.Op, e.Err)
+	}
+	return fmt.Sprintf("%s: %s %s: %v", e.Side, e.Op, e.Desc.Digest, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// fail names side, operation and content of err, unless a deeper layer did.
+func fail(side Side, op string, d store.Descriptor, err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return &Error{side, op, d, err}
+}
+
+// Result is what a Push or Copy did.
+type Result struct {
+	Root    store.Descriptor // what the tags now name
+	Sent    int              // blobs transferred
+	Mounted int              // blobs linked by the registry
+	Present int              // blobs that were there
+	Bytes   int64            // of the blobs transferred
+
+	Manifests int  // manifests put
+	Referrers int  // manifests with a subject that were taken along, put or present
+	Exists    bool // the root was there, with all tags: nothing was put
+}
+
+// mover puts blobs into one store and keeps count.
+type mover struct {
+	dst  store.Store
+	sink store.Sink
+
+	mu  sync.Mutex
+	res Result
+}
+
+// put moves one blob and tells of it.
+func (m *mover) put(ctx context.Context, b store.Blob) (store.Descriptor, error) {
+	name := store.NameOf(b.Descriptor)
+	m.sink.Emit(store.Event{Kind: store.Start, Desc: b.Descriptor, Name: name})
+	put, err := m.dst.PutBlob(ctx, store.CountBlob(sourceBlob(b), m.sink))
+	if err != nil {
+		m.sink.Emit(store.Event{Kind: store.Failed, Desc: b.Descriptor, Name: name, Text: err.Error()})
+		return store.Descriptor{}, fail(Destination, "put blob", b.Descriptor, err)
+	}
+	done := b.Descriptor
+	done.Digest, done.Size = put.Digest, put.Size
+	m.sink.Emit(store.Event{Kind: store.Done, Desc: done, Name: name, How: put.How})
+	m.count(put)
+	return put.Descriptor, nil
+}
+
+func (m *mover) count(put store.Put) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch put.How {
+	case store.Sent:
+		m.res.Sent++
+		m.res.Bytes += put.Size
+	case store.Mounted:
+		m.res.Mounted++
+	case store.Present:
+		m.res.Present++
+	}
+}
+
+// putManifest puts one manifest and tells of it and of its tags.
+func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...string) error {
+	name := store.NameOf(man.Descriptor)
+	m.sink.Emit(store.Event{Kind: store.Start, Desc: man.Descriptor, Name: name})
+	if err := m.dst.PutManifest(ctx, man, tags...); err != nil {
+		m.sink.Emit(store.Event{Kind: store.Failed, Desc: man.Descriptor, Name: name, Text: err.Error()})
+		return fail(Destination, "put manifest", man.Descriptor, err)
+	}
+	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
+	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})
+	for _, t := range tags {
+		m.sink.Emit(store.Event{Kind: store.Tagged, Desc: man.Descriptor, Name: name, Text: t})
+	}
+	m.mu.Lock()
+	m.res.Manifests++
+	m.mu.Unlock()
+	return nil
+}
+
+// sourceBlob is b whose errors say that they come from the source: a store that
+// takes a blob reads it, and must not be blamed for what it reads.
+func sourceBlob(b store.Blob) store.Blob {
+	open, d := b.Open, b.Descriptor
+	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		rc, err := open(ctx, offset)
+		if err != nil {
+			return nil, fail(Source, "open blob", d, err)
+		}
+		return sourceReader{rc, d}, nil
+	}
+	return b
+}
+
+type sourceReader struct {
+	io.ReadCloser
+	desc store.Descriptor
+}
+
+func (r sourceReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fail(Source, "read blob", r.desc, err)
+	}
+	return n, err
+}
