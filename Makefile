@@ -1,0 +1,75 @@
+# make help lists the targets. Go, git and make are all that build and test need;
+# tests that want more skip with a line that says so.
+
+SHELL      = /bin/sh
+GO        ?= go
+FUZZTIME  ?= 1m
+GORELEASER = .bin/goreleaser-v2.15.1
+TOOL       = $(GO) tool -modfile=internal/tools/go.mod
+MODULES    = . internal/interop internal/tools
+
+# The race detector needs a C compiler; without one the tests run without it.
+CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race)
+
+.PHONY: help build demo test lint generate fuzz cross size tidy-check release-check release clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+# -buildvcs=auto: `stet version` tells tag and commit, whatever GOFLAGS says.
+build: ## build bin/stet, static and stripped
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/stet ./cmd/stet
+
+demo: build ## one artifact: files, two registries, a layout, files; one digest
+	@PATH="$(CURDIR)/bin:$$PATH" sh internal/demo/demo.sh
+
+test: ## run all tests
+	@$(if $(RACE),:,echo 'make test: no C compiler found, so the race detector is off' >&2)
+	$(GO) test $(RACE) ./...
+	cd internal/interop && $(GO) test $(RACE) ./...
+
+lint: ## gofumpt, go vet, staticcheck
+	@out=$$($(TOOL) gofumpt -l .) || exit 1; \
+	if [ -n "$$out" ]; then printf 'not formatted; run `%s gofumpt -w .`:\n%s\n' '$(TOOL)' "$$out" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	cd internal/interop && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./...
+
+generate: ## write docs/commands, docs/man and completions anew
+	$(GO) test ./internal/cli -count=1 -run TestGenerated -update
+
+fuzz: ## run each fuzz target for FUZZTIME (1m)
+	@set -e; for dir in $$(grep -rl '^func Fuzz' --include='*_test.go' internal pkg | xargs -n1 dirname | sort -u); do \
+		for target in $$($(GO) test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
+		done; \
+	done
+
+cross: ## compile for every platform that is released
+	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
+		echo "$$os/$$arch"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/stet; \
+	done; done
+
+size: build ## print the size of the stripped binary in bytes
+	@wc -c < bin/stet
+
+tidy-check: ## fail when a go.mod or go.sum is not tidy
+	@set -e; for dir in $(MODULES); do (cd $$dir && $(GO) mod tidy -diff); done
+
+release-check: $(GORELEASER) ## check .goreleaser.yaml and build a snapshot into dist/
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean --skip=publish
+
+release: $(GORELEASER) ## publish the release of the tag at HEAD; runs in the release workflow
+	$(GORELEASER) release --clean
+
+# Its dependencies are many and no business of any go.mod here. A newer one
+# needs modules that are not public.
+$(GORELEASER):
+	GOBIN="$(CURDIR)/.bin" $(GO) install github.com/goreleaser/goreleaser/v2@v2.15.1
+	mv .bin/goreleaser $@
+
+clean: ## remove what was built
+	rm -rf bin dist .bin
