@@ -1,0 +1,236 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// manifestGet is distribution-spec "Pulling manifests" (end-3). Accept is not
+// used: a registry has one form of a manifest, and another is another digest.
+func (s *Server) manifestGet(w http.ResponseWriter, c *call) error {
+	m, err := c.store.Manifest(c.Context(), c.wire.Ref)
+	if err != nil {
+		return err
+	}
+	if err := s.checkAccept(c, m.MediaType); err != nil {
+		return err
+	}
+	s.manifestHeader(w, m.Descriptor)
+	_, _ = w.Write(m.Raw) // of a client that is gone nobody is left to tell
+	return nil
+}
+
+// manifestHead is distribution-spec "Checking if content exists" (end-3).
+func (s *Server) manifestHead(w http.ResponseWriter, c *call) error {
+	d, err := c.store.Resolve(c.Context(), c.wire.Ref)
+	if err != nil {
+		return err
+	}
+	if err := s.checkAccept(c, d.MediaType); err != nil {
+		return err
+	}
+	s.manifestHeader(w, d)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *Server) manifestHeader(w http.ResponseWriter, d store.Descriptor) {
+	h := w.Header()
+	h.Set("Content-Type", d.MediaType)
+	h.Set("Content-Length", strconv.FormatInt(d.Size, 10))
+	h.Set("ETag", `"`+d.Digest.String()+`"`)
+	s.setDigest(w, d.Digest)
+}
+
+// checkAccept is the quirk of registries that hide what Accept does not name.
+func (s *Server) checkAccept(c *call, mediaType string) error {
+	if !s.opts.Quirks.StrictAccept {
+		return nil
+	}
+	for _, field := range c.Header.Values("Accept") {
+		for _, item := range strings.Split(field, ",") {
+			if t, _, err := mime.ParseMediaType(item); err == nil && t == mediaType {
+				return nil
+			}
+		}
+	}
+	return &apiError{status: http.StatusNotFound, code: "MANIFEST_UNKNOWN", message: mediaType + " is not accepted by the request"}
+}
+
+// manifestPut is distribution-spec "Pushing Manifests" (end-7). The order of
+// its checks is what clients see of real registries: first the kind, then the
+// digest, then what the manifest names.
+func (s *Server) manifestPut(w http.ResponseWriter, c *call) error {
+	m, outline, err := s.readManifest(c)
+	if err != nil {
+		return err
+	}
+	tags, err := s.tagsOf(c.wire)
+	if err != nil {
+		return err
+	}
+	if err := s.checkEdges(c, outline); err != nil {
+		return err
+	}
+	if err := c.store.PutManifest(c.Context(), m, tags...); err != nil {
+		return err
+	}
+	h := w.Header()
+	if outline.Subject != nil && s.saysSubject() {
+		h.Set("OCI-Subject", outline.Subject.Digest.String())
+	}
+	if store.IsDigest(c.wire.Ref) {
+		for _, t := range tags {
+			h.Add("OCI-Tag", t)
+		}
+	}
+	h.Set("Location", s.location(c.Request, wire.Request{Kind: wire.ManifestGet, Repo: c.wire.Repo, Ref: m.Digest.String()}.URL()))
+	s.setDigest(w, m.Digest)
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// saysSubject says whether OCI-Subject is sent: by the spec, where there is a
+// referrers API.
+func (s *Server) saysSubject() bool {
+	q := s.opts.Quirks
+	return q.FalseOCISubject || !q.NoReferrersAPI && !q.NoOCISubject
+}
+
+// readManifest reads the body and proves it against Content-Type and digest.
+func (s *Server) readManifest(c *call) (store.Manifest, *store.Outline, error) {
+	refuse := func(status int, code, format string, args ...any) (store.Manifest, *store.Outline, error) {
+		return store.Manifest{}, nil, &apiError{status: status, code: code, message: fmt.Sprintf(format, args...)}
+	}
+	mediaType, _, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	if err != nil {
+		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "Content-Type %q is not a media type", c.Header.Get("Content-Type"))
+	}
+	limit := s.opts.Quirks.MaxManifest
+	raw, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
+	switch {
+	case err != nil:
+		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "the body broke off: %v", err)
+	case int64(len(raw)) > limit:
+		return refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest has more than %d bytes", limit)
+	}
+	m := store.NewManifest(mediaType, raw)
+	want := m.Digest
+	if strings.Contains(c.wire.Ref, ":") { // no tag has a colon
+		want = digest.Digest(c.wire.Ref)
+		if err := store.CheckDigest(want); err != nil {
+			return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%v", err)
+		}
+		m.Digest = want.Algorithm().FromBytes(raw)
+	}
+	outline, err := s.outline(m)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%v", err)
+	}
+	if m.Digest != want {
+		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "the manifest has the digest %s, not %s", m.Digest, want)
+	}
+	return m, outline, nil
+}
+
+// outline reads the kinds that the registry takes.
+func (s *Server) outline(m store.Manifest) (*store.Outline, error) {
+	q := s.opts.Quirks
+	extinct := m.MediaType == store.MediaTypeArtifact || m.MediaType == store.MediaTypeORASArtifact
+	if extinct && !q.ArtifactManifests && !q.AnyManifest {
+		return nil, fmt.Errorf("%w media type: %s", store.ErrUnsupported, m.MediaType)
+	}
+	o, err := store.ParseOutline(m)
+	if q.AnyManifest && errors.Is(err, store.ErrUnsupported) {
+		return &store.Outline{}, nil
+	}
+	return o, err
+}
+
+// tagsOf are the tags that a PUT sets: the reference, or with a digest the
+// parameters tag (end-7b).
+func (s *Server) tagsOf(req wire.Request) ([]string, error) {
+	tags := []string{req.Ref}
+	if strings.Contains(req.Ref, ":") {
+		tags = slices.Clone(req.Tags)
+		if s.opts.Quirks.NoMultiTag {
+			tags = nil
+		}
+	}
+	for _, t := range tags {
+		if !tagGrammar.MatchString(t) {
+			return nil, &apiError{status: http.StatusBadRequest, code: "MANIFEST_INVALID", message: fmt.Sprintf("%q is not a tag", t)}
+		}
+	}
+	return tags, nil
+}
+
+// checkEdges is MANIFEST_BLOB_UNKNOWN, once for each, where a manifest names
+// content that the repository does not have. A subject may be absent; content
+// with urls lies elsewhere (image-spec "Non-distributable Layers").
+func (s *Server) checkEdges(c *call, o *store.Outline) error {
+	if s.opts.Quirks.Sparse {
+		return nil
+	}
+	var missing []string
+	note := func(d store.Descriptor, err error) error {
+		if isAbsent(err) && !slices.Contains(missing, d.Digest.String()) {
+			missing = append(missing, d.Digest.String())
+		}
+		if isAbsent(err) {
+			return nil
+		}
+		return err
+	}
+	for _, d := range o.Blobs() {
+		if len(d.URLs) > 0 {
+			continue
+		}
+		_, err := c.store.Blob(c.Context(), named(d.Digest))
+		if err := note(d, err); err != nil {
+			return err
+		}
+	}
+	for _, d := range o.Manifests {
+		_, err := c.store.Resolve(c.Context(), d.Digest.String())
+		if err := note(d, err); err != nil {
+			return err
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &apiError{
+		status: http.StatusBadRequest, code: "MANIFEST_BLOB_UNKNOWN",
+		message: "the manifest names content that is not in the repository", details: missing,
+	}
+}
+
+// manifestDelete is distribution-spec "Deleting tags" and "Deleting Manifests"
+// (end-9): a tag goes alone, a digest with all its tags.
+func (s *Server) manifestDelete(w http.ResponseWriter, c *call) error {
+	var err error
+	if store.IsDigest(c.wire.Ref) {
+		d := named(digest.Digest(c.wire.Ref))
+		d.MediaType = ""
+		err = c.store.DeleteManifest(c.Context(), d)
+	} else {
+		err = c.store.Untag(c.Context(), c.wire.Ref)
+	}
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
