@@ -1,39 +1,288 @@
 package remote
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"html"
+	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// Error is a refusal by the registry.
+// Error is a refusal by a registry or its token server.
 type Error struct {
 	Method string
 	URL    string // without what may be secret in its query
 	Status int
-	Errors []ErrorInfo
+	Errors []ErrorInfo // what the answer says; may be empty
+	Note   string      // what was or was not done about it, such as "tried 6 times"
+
+	// Anonymous says that credentials were asked for and there were none.
+	Anonymous bool
 }
 
 // ErrorInfo is one error of an error answer (distribution-spec "Error codes").
 type ErrorInfo struct {
-	Code    string
+	Code    string // "" where the answer is no JSON of the specification
 	Message string
-	Detail  string // as compact text
+	Detail  string // any JSON, as compact text
 }
 
-func newError(resp *http.Response) *Error {
-	resp.Body.Close()
-	return &Error{Method: resp.Request.Method, URL: resp.Request.URL.Redacted(), Status: resp.StatusCode}
-}
+// Limits of what is read and kept of an error answer.
+const (
+	maxErrorBody = 64 << 10
+	maxErrors    = 10
+	maxErrorText = 1000
+)
 
-func (e *Error) Error() string { return fmt.Sprintf("%s %s: %d", e.Method, e.URL, e.Status) }
-
-// Unwrap is the sentinel of the status and code.
-func (e *Error) Unwrap() error {
-	switch e.Status {
-	case 404:
-		return store.ErrNotFound
+// newError reads a refusal and closes its body. Secrets that we sent and the
+// answer repeats are taken out.
+func newError(resp *http.Response, t *trip, secrets []string) *Error {
+	defer resp.Body.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := &Error{
+		Method: resp.Request.Method, URL: redactURL(resp.Request.URL), Status: resp.StatusCode,
+		Note: t.note, Anonymous: t.anonymous,
 	}
-	return store.ErrRefused
+	// What came before a break or the limit is still worth reading.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	secrets = append(secrets, headerSecrets(http.Header{"Authorization": resp.Request.Header["Authorization"]})...)
+	clean := func(s string) string {
+		for _, secret := range secrets {
+			s = strings.ReplaceAll(s, secret, "REDACTED")
+		}
+		return oneLine(s)
+	}
+	for _, info := range parseErrors(body) {
+		if len(e.Errors) < maxErrors {
+			e.Errors = append(e.Errors, ErrorInfo{clean(info.Code), clean(info.Message), clean(info.Detail)})
+		}
+	}
+	return e
+}
+
+// headerSecrets is what must not be shown of headers that were sent: the
+// values, and what Basic encodes in them. Very short ones cannot be told from
+// ordinary text.
+func headerSecrets(h http.Header) []string {
+	var secrets []string
+	add := func(s string) {
+		if len(s) >= 4 {
+			secrets = append(secrets, s)
+		}
+	}
+	for _, values := range h {
+		for _, v := range values {
+			add(v)
+			kind, value, ok := strings.Cut(v, " ")
+			if !ok {
+				continue
+			}
+			add(value)
+			if raw, err := base64.StdEncoding.DecodeString(value); err == nil && strings.EqualFold(kind, "Basic") {
+				_, password, _ := strings.Cut(string(raw), ":")
+				add(string(raw))
+				add(password)
+			}
+		}
+	}
+	// The longest first: what it contains may be a secret too.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	return secrets
+}
+
+// oneLine is s as one line of valid text of bearable length.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
+	if len(s) > maxErrorText {
+		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
+	}
+	return s
+}
+
+// parseErrors reads what an error answer says. Its Content-Type decides
+// nothing: there are registries that send JSON as text/plain.
+func parseErrors(body []byte) []ErrorInfo {
+	body = bytes.TrimSpace(body)
+	var doc struct {
+		Errors []struct {
+			Code    any             `json:"code"`
+			Message any             `json:"message"`
+			Detail  json.RawMessage `json:"detail"`
+		} `json:"errors"`
+		// What token servers and gateways write instead (RFC 6749 section 5.2).
+		Error       any `json:"error"`
+		Description any `json:"error_description"`
+		Message     any `json:"message"`
+		Details     any `json:"details"`
+	}
+	switch {
+	case len(body) == 0:
+		return nil
+	case json.Unmarshal(body, &doc) == nil && body[0] == '{':
+		var out []ErrorInfo
+		for _, e := range doc.Errors {
+			out = append(out, ErrorInfo{text(e.Code), text(e.Message), compact(e.Detail)})
+		}
+		if other := (ErrorInfo{text(doc.Error), first(text(doc.Description), text(doc.Message)), text(doc.Details)}); len(out) == 0 && other != (ErrorInfo{}) {
+			out = append(out, other)
+		}
+		return out
+	case body[0] == '<':
+		return []ErrorInfo{{Message: "HTML page: " + title(body)}}
+	}
+	line, _, _ := bytes.Cut(body, []byte("\n"))
+	return []ErrorInfo{{Message: string(line)}}
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// text is a JSON value that should have been a string.
+func text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return compact(raw)
+}
+
+// compact is a detail as text: a string as it is, nothing for what is empty,
+// other JSON without its spaces and escapes.
+func compact(raw json.RawMessage) string {
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return ""
+	}
+	if s, ok := v.(string); ok {
+		return s
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) != nil {
+		return ""
+	}
+	switch s := strings.TrimSpace(b.String()); s {
+	case "null", "{}", "[]":
+		return ""
+	default:
+		return s
+	}
+}
+
+// title is the title of a HTML page.
+func title(page []byte) string {
+	lower := bytes.ToLower(page)
+	start := bytes.Index(lower, []byte("<title>"))
+	end := bytes.Index(lower, []byte("</title>"))
+	if start < 0 || end < start || len(lower) != len(page) {
+		return "(no title)"
+	}
+	return html.UnescapeString(string(page[start+len("<title>") : end]))
+}
+
+// Error is a line such as
+// "PUT https://reg.io/v2/app/manifests/v1: 403 DENIED: requested access is denied".
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.URL, e.Status)
+	if len(e.Errors) == 0 || e.Errors[0].Code == "" {
+		b.WriteString(strings.TrimRight(" "+http.StatusText(e.Status), " "))
+	}
+	for i, info := range e.Errors {
+		sep := ";"
+		if i == 0 {
+			sep = ""
+		}
+		if i == 0 && info.Code == "" {
+			sep = ":"
+		}
+		b.WriteString(sep + " " + info.String())
+	}
+	if e.Anonymous {
+		b.WriteString(" (no credentials are known for it)")
+	}
+	if e.Note != "" {
+		b.WriteString(" (" + e.Note + ")")
+	}
+	return b.String()
+}
+
+func (i ErrorInfo) String() string {
+	s := i.Code
+	for _, part := range []string{i.Message, i.Detail} {
+		if part != "" && s != "" {
+			s += ": "
+		}
+		s += part
+	}
+	return s
+}
+
+// Has says whether the registry gave the error code.
+func (e *Error) Has(code string) bool {
+	return slices.ContainsFunc(e.Errors, func(i ErrorInfo) bool { return strings.EqualFold(i.Code, code) })
+}
+
+// Unwrap is the sentinel of the status and codes.
+func (e *Error) Unwrap() error {
+	switch {
+	case e.Has("UNSUPPORTED") && e.Status != http.StatusNotFound:
+		return store.ErrUnsupported
+	case e.Has("MANIFEST_BLOB_UNKNOWN"): // what is missing is not what was asked for
+		return store.ErrRefused
+	case e.Has("TOOMANYREQUESTS"):
+		return store.ErrUnavailable
+	}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return store.ErrUnauthorized
+	case http.StatusForbidden:
+		return store.ErrDenied
+	case http.StatusNotFound:
+		return store.ErrNotFound
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return store.ErrUnsupported
+	case http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return store.ErrUnavailable
+	case http.StatusRequestedRangeNotSatisfiable:
+		return store.ErrRange
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		if e.inTheWay() {
+			return store.ErrExists
+		}
+	}
+	switch e.Status / 100 {
+	case 4:
+		return store.ErrRefused
+	case 5:
+		return store.ErrUnavailable
+	}
+	return store.ErrInvalid // an answer that the protocol does not have here
+}
+
+// inTheWay says whether a code of the registry's own is about a tag that
+// exists and may not be moved; the specification has none for it.
+func (e *Error) inTheWay() bool {
+	return slices.ContainsFunc(e.Errors, func(i ErrorInfo) bool {
+		code := strings.ToUpper(i.Code)
+		return strings.Contains(code, "EXISTS") || strings.Contains(code, "IMMUTABLE")
+	})
 }

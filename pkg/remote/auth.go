@@ -1,0 +1,278 @@
+package remote
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// auth signs requests in. It learns from the first 401 how the registry wants
+// that, and then sends what it knows with every request. A 401 is answered
+// once per request: a second one is the registry's last word.
+type auth struct {
+	next   http.RoundTripper // to the registry
+	realm  http.RoundTripper // to token servers
+	base   *url.URL          // the registry's origin
+	host   string            // as credentials know it
+	creds  Credentials
+	now    func() time.Time
+	flight singleflight.Group // token requests under way, by scopes
+
+	offline bool // ask for a refresh token as well: login does
+
+	mu      sync.Mutex
+	way     *challenge            // how the registry wants it; nil before the first 401
+	known   map[string]Credential // by repository
+	grants  []*grant              // tokens that worked when they were last used
+	refresh string                // the last refresh token that was given
+}
+
+// grant is a token and what it is for. Its time is advice: it is used until it
+// is refused, but no large body is sent with one that is out of date.
+type grant struct {
+	repo   string
+	scopes scopes
+	token  string
+	until  time.Time // by our clock, from when it arrived; zero is unknown
+}
+
+func newAuth(c *client, next, realm http.RoundTripper) *auth {
+	creds := c.opts.Credentials
+	if creds == nil {
+		creds = Static(Credential{})
+	}
+	return &auth{
+		next: next, realm: realm, base: c.base, host: c.host, creds: creds,
+		now: c.opts.Now, known: map[string]Credential{},
+	}
+}
+
+func (a *auth) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !sameOrigin(req.URL, a.base) {
+		return a.next.RoundTrip(req)
+	}
+	sent, err := a.header(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.next.RoundTrip(signed(req, sent))
+	// A redirect may have led elsewhere: another origin's challenge is not ours to answer.
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !sameOrigin(resp.Request.URL, a.base) {
+		return resp, err
+	}
+	header, err := a.answer(req, resp, sent)
+	if err != nil {
+		drain(resp)
+		return nil, err
+	}
+	if header == "" || header == sent {
+		return resp, nil
+	}
+	drain(resp)
+	again, err := rewound(req)
+	if err != nil {
+		return nil, err
+	}
+	return a.next.RoundTrip(signed(again, header))
+}
+
+// signed is req with the header Authorization.
+func signed(req *http.Request, header string) *http.Request {
+	if header == "" {
+		return req
+	}
+	out := req.Clone(req.Context())
+	out.Header.Set("Authorization", header)
+	return out
+}
+
+// largeBody is from where on a body is not sent on a token that is out of date.
+const largeBody = 64 << 10
+
+// header is what is known to let the request in: "" before the first challenge.
+func (a *auth) header(req *http.Request) (string, error) {
+	a.mu.Lock()
+	way := a.way
+	a.mu.Unlock()
+	if way == nil {
+		return "", nil
+	}
+	ctx, t := req.Context(), tripOf(req)
+	cred, err := a.credential(ctx, t.repo)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case cred.RegistryToken != "":
+		return "Bearer " + cred.RegistryToken, nil
+	case way.scheme == "basic":
+		return basic(cred), nil
+	}
+	if g := a.grant(t); g != nil {
+		large := req.ContentLength < 0 || req.ContentLength > largeBody
+		if !large || g.until.IsZero() || a.now().Before(g.until) {
+			return "Bearer " + g.token, nil
+		}
+		a.drop(g.token)
+	}
+	return a.bearer(ctx, t, *way, t.scopes)
+}
+
+// answer is the header that answers a 401, "" where there is none. sent is
+// what was refused.
+func (a *auth) answer(req *http.Request, resp *http.Response, sent string) (string, error) {
+	ctx, t := req.Context(), tripOf(req)
+	way, ok := choose(parseChallenges(resp.Header.Values("Www-Authenticate")))
+	if !ok {
+		return "", nil
+	}
+	cred, err := a.credential(ctx, t.repo)
+	if err != nil {
+		return "", err
+	}
+	if cred == (Credential{}) {
+		t.lacksCredentials()
+	}
+	if token, ok := strings.CutPrefix(sent, "Bearer "); ok {
+		a.drop(token)
+	}
+	a.mu.Lock()
+	a.way = &way
+	a.mu.Unlock()
+	switch {
+	case cred.RegistryToken != "":
+		return "Bearer " + cred.RegistryToken, nil
+	case way.scheme == "basic":
+		return basic(cred), nil
+	}
+	// Another goroutine may have got a new token since ours was sent.
+	need := t.scopes.with(parseScopes(way.params["scope"]))
+	if g := a.grant(t); g != nil && g.scopes.cover(need) {
+		return "Bearer " + g.token, nil
+	}
+	return a.bearer(ctx, t, way, need)
+}
+
+// choose takes the strongest challenge that can be answered.
+func choose(all []challenge) (challenge, bool) {
+	for _, scheme := range []string{"bearer", "basic"} {
+		if i := slices.IndexFunc(all, func(c challenge) bool { return c.scheme == scheme }); i >= 0 {
+			return all[i], true
+		}
+	}
+	return challenge{}, false
+}
+
+func basic(cred Credential) string {
+	if cred.Username == "" && cred.Password == "" {
+		return ""
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(cred.Username+":"+cred.Password))
+}
+
+// credential asks once per repository: a helper is a process.
+func (a *auth) credential(ctx context.Context, repo string) (Credential, error) {
+	a.mu.Lock()
+	cred, ok := a.known[repo]
+	a.mu.Unlock()
+	if ok {
+		return cred, nil
+	}
+	v, err := a.shared(ctx, "credential "+repo, func() (any, error) { return a.creds.Get(ctx, a.host, repo) })
+	if err != nil {
+		return Credential{}, fmt.Errorf("credentials for %s: %w", a.host, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known[repo] = v.(Credential)
+	return a.known[repo], nil
+}
+
+// grant is a token that covers what the trip needs, the last one first.
+func (a *auth) grant(t *trip) *grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range slices.Backward(a.grants) {
+		if g.repo == t.repo && g.scopes.cover(t.scopes) {
+			return g
+		}
+	}
+	return nil
+}
+
+// drop forgets a token that was refused.
+func (a *auth) drop(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.grants = slices.DeleteFunc(a.grants, func(g *grant) bool { return g.token == token })
+}
+
+// bearer gets a token for need and for what other requests on the repository
+// needed, so that a push does not change tokens between its reads and writes.
+// However many goroutines want one, it is asked for once.
+func (a *auth) bearer(ctx context.Context, t *trip, way challenge, need scopes) (string, error) {
+	need = need.with(a.before(t.repo, need))
+	cred, err := a.credential(ctx, t.repo)
+	if err != nil {
+		return "", err
+	}
+	key := strings.Join(append([]string{"token", t.repo, way.params["realm"], way.params["service"]}, need.strings()...), " ")
+	v, err := a.shared(ctx, key, func() (any, error) {
+		g, err := a.fetch(ctx, way, cred, need)
+		if err != nil {
+			return nil, err
+		}
+		g.repo = t.repo
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.grants = slices.DeleteFunc(a.grants, func(old *grant) bool { return old.repo == g.repo && g.scopes.cover(old.scopes) })
+		a.grants = append(a.grants, g)
+		return g, nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return "Bearer " + v.(*grant).token, nil
+}
+
+// before is what earlier tokens of the repository allowed on the resources in need.
+func (a *auth) before(repo string, need scopes) scopes {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	union := scopes{}
+	for _, g := range a.grants {
+		for resource, actions := range g.scopes {
+			if g.repo == repo && need[resource] != nil {
+				union.add(resource, actions)
+			}
+		}
+	}
+	return union
+}
+
+// shared runs f once for all who ask with the same key at the same time. Who
+// runs it may be cancelled; then another does.
+func (a *auth) shared(ctx context.Context, key string, f func() (any, error)) (any, error) {
+	for {
+		ch := a.flight.DoChan(key, f)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case r := <-ch:
+			cancelled := errors.Is(r.Err, context.Canceled) || errors.Is(r.Err, context.DeadlineExceeded)
+			if cancelled && ctx.Err() == nil && r.Shared {
+				continue
+			}
+			return r.Val, r.Err
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package remote
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Options say how to talk to a registry. The zero value is anonymous https
+// with the defaults named below.
+type Options struct {
+	// PlainHTTP: nil chooses http for localhost and https elsewhere.
+	PlainHTTP *bool
+	// Insecure takes any TLS certificate.
+	Insecure bool
+	// CAFile holds PEM certificates that are trusted beside the system's.
+	CAFile string
+	// CertFile and KeyFile are the client certificate; both or none.
+	CertFile, KeyFile string
+	// CertDirs are certs.d directories: the first that has a directory named
+	// after the registry, host[:port], gives its X.crt as CAs and X.cert with
+	// X.key as client certificate. CAFile and CertFile come before them.
+	CertDirs []string
+	// Resolve sends connections for "host:port" to "address:port".
+	Resolve map[string]string
+	// Header is sent with every request to the registry's own origin, and nowhere else.
+	Header http.Header
+	// UserAgent names the program.
+	UserAgent string
+
+	// Credentials finds user names and passwords; nil is anonymous.
+	Credentials Credentials
+
+	// Referrers pins the way in which referrers are kept.
+	Referrers ReferrersMode
+
+	// Retries is how often a request is sent again, and MaxWait how long all
+	// waiting without progress may take; 0 is DefaultRetries, DefaultMaxWait,
+	// below 0 is never.
+	Retries int
+	MaxWait time.Duration
+	// Stall is how long a connection may be silent; 0 is DefaultStall.
+	Stall time.Duration
+	// MaxManifest bounds a manifest, index, tag page or token in bytes; 0 is DefaultMaxManifest.
+	MaxManifest int64
+
+	// Events hears of fallbacks, retries and warnings.
+	Events store.Sink
+	// Trace gets a log of all requests and answers without secrets; nil for none.
+	Trace io.Writer
+	// Now is the clock of token and retry times; nil is time.Now.
+	Now func() time.Time
+}
+
+// The defaults of Options.
+const (
+	DefaultRetries           = 5
+	DefaultMaxWait           = 5 * time.Minute
+	DefaultStall             = 60 * time.Second
+	DefaultMaxManifest int64 = 4 << 20 // distribution-spec "Pushing manifests": registries SHOULD take 4 MiB
+)
+
+// ReferrersMode is how referrers are listed and recorded.
+type ReferrersMode string
+
+// The modes. Auto takes the API where the registry has it.
+const (
+	ReferrersAuto ReferrersMode = ""
+	ReferrersAPI  ReferrersMode = "v1.1-referrers-api"
+	ReferrersTag  ReferrersMode = "v1.1-referrers-tag"
+)
+
+// Timeouts and sizes that nobody needs to set.
+const (
+	smallBlob = 1 << 20 // up to here a blob is sent from memory, without asking whether it is there
+)

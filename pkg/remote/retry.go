@@ -1,0 +1,182 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// The schedule of tries: 250 ms, doubling, never over 8 s, with jitter so that
+// many clients do not come back at once.
+const (
+	firstWait = 250 * time.Millisecond
+	maxWait   = 8 * time.Second
+	jitter    = 0.25
+	// refusedTries is how often a connection that nobody takes is tried
+	// again: a wrong port should be told soon.
+	refusedTries = 2
+)
+
+// retry sends a request again where that may help. Every request that reaches
+// it may be repeated: a second upload session is harmless, PUT and DELETE name
+// what they change; callers mark the rest as once.
+type retry struct {
+	next    http.RoundTripper
+	tries   int           // further tries; 0 or less is none
+	maxWait time.Duration // of all waiting
+	now     func() time.Time
+	sleep   func(context.Context, time.Duration) error
+	events  store.Sink
+}
+
+func (c *client) retry(next http.RoundTripper) *retry {
+	return &retry{
+		next: next, tries: c.opts.Retries, maxWait: c.opts.MaxWait,
+		now: c.opts.Now, sleep: waitFor, events: c.opts.Events,
+	}
+}
+
+func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
+	schedule := &backoff.ExponentialBackOff{
+		InitialInterval: firstWait, RandomizationFactor: jitter, Multiplier: 2, MaxInterval: maxWait,
+	}
+	schedule.Reset()
+	trip, send := tripOf(req), req
+	var waited time.Duration
+	for try := 1; ; try++ {
+		resp, err := r.next.RoundTrip(send)
+		if trip.blamed() != nil {
+			return nil, errors.Join(trip.blamed(), discard(resp))
+		}
+		why, limit := reason(req, resp, err)
+		if why == "" || trip.once || try > min(r.tries, limit) {
+			if try > 1 && why != "" {
+				trip.remark(fmt.Sprintf("tried %d times", try))
+			}
+			return resp, err
+		}
+		wait := min(schedule.NextBackOff(), maxWait)
+		if asked, ok := retryAfter(resp, r.now()); ok {
+			wait = max(asked, wait)
+			if asked > 0 {
+				wait = asked
+			}
+		}
+		if waited+wait > r.maxWait {
+			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), r.maxWait))
+			return resp, err
+		}
+		_ = discard(resp)
+		r.events.Emit(store.Event{
+			Kind: store.Retrying, Name: req.Method + " " + redactURL(req.URL),
+			Text: fmt.Sprintf("%s; try %d in %v", why, try+1, wait.Round(10*time.Millisecond)),
+		})
+		if err := r.sleep(req.Context(), wait); err != nil {
+			return nil, err
+		}
+		waited += wait
+		if send, err = rewound(req); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func discard(resp *http.Response) error {
+	if resp != nil {
+		drain(resp)
+	}
+	return nil
+}
+
+func waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reason says why a request should be sent again, "" where it should not, and
+// how often at most.
+func reason(req *http.Request, resp *http.Response, err error) (why string, limit int) {
+	const often = int(^uint(0) >> 1)
+	switch {
+	case req.Context().Err() != nil:
+		return "", 0
+	case err != nil && final(err):
+		return "", 0
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return err.Error(), refusedTries
+	case err != nil:
+		return err.Error(), often
+	}
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)), often
+	}
+	return "", 0
+}
+
+// final says that another try would end the same way. All else that a
+// connection can die of is worth one: net/http hides most of its HTTP/2 errors
+// behind types of its own.
+func final(err error) bool {
+	var (
+		alert   tls.AlertError
+		verify  *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		unknown x509.UnknownAuthorityError
+		name    *net.DNSError
+		addr    *net.AddrError
+		proxy   *proxyError
+	)
+	switch {
+	case errors.As(err, &alert), errors.As(err, &verify), errors.As(err, &record), errors.As(err, &unknown),
+		errors.As(err, &addr), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, context.Canceled):
+		return true
+	case errors.As(err, &name):
+		return name.IsNotFound
+	case errors.As(err, &proxy):
+		return proxy.status < 500
+	}
+	return classed(err) && !errors.Is(err, store.ErrUnavailable)
+}
+
+// maxRetryAfter stands for every longer time that a registry can name.
+const maxRetryAfter = 365 * 24 * time.Hour
+
+// retryAfter is the wait that a 429 or 503 asks for, in seconds or as a date
+// (RFC 9110 section 10.2.3). A date is compared with the registry's own, so
+// that a wrong clock on either side does no harm.
+func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+	if resp == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	value := resp.Header.Get("Retry-After")
+	if s, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second, true
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter), true
+}

@@ -1,0 +1,105 @@
+package remote
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// trace writes a line for each request and each answer. It shows only what is
+// on its lists: a header or a query value is secret until it is known not to be.
+type trace struct {
+	next http.RoundTripper
+	out  io.Writer // one Write per line; nil is silent
+	now  func() time.Time
+}
+
+func (t *trace) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.out == nil {
+		return t.next.RoundTrip(req)
+	}
+	start := t.now()
+	what := req.Method + " " + redactURL(req.URL)
+	size := ""
+	if req.ContentLength != 0 {
+		size = fmt.Sprintf(" length=%d", req.ContentLength)
+	}
+	t.line("> %s%s%s%s", what, size, shown(req.Header, "Accept", "Content-Type", "Range", "Content-Range"), authKind(req.Header))
+	resp, err := t.next.RoundTrip(req)
+	took := t.now().Sub(start).Round(time.Millisecond)
+	if err != nil {
+		t.line("< %s: no answer after %v", what, took)
+		return nil, err
+	}
+	t.line("< %d %s %s %v length=%d%s", resp.StatusCode, what, resp.Proto, took, resp.ContentLength, shown(resp.Header,
+		"Content-Type", "Content-Range", "Range", "Location", "Retry-After", "Warning", "Www-Authenticate",
+		"Docker-Content-Digest", "Oci-Subject", "Oci-Tag", "Oci-Filters-Applied", "Oci-Chunk-Min-Length"))
+	return resp, nil
+}
+
+func (t *trace) line(format string, args ...any) {
+	_, _ = io.WriteString(t.out, fmt.Sprintf(format, args...)+"\n")
+}
+
+// shown is the named headers in one line, with controls escaped.
+func shown(h http.Header, names ...string) string {
+	var b strings.Builder
+	for _, name := range names {
+		for _, v := range h.Values(name) {
+			if name == "Location" {
+				v = redactLocation(v)
+			}
+			fmt.Fprintf(&b, " %s=%s", name, strconv.Quote(v[:min(len(v), 500)]))
+		}
+	}
+	return b.String()
+}
+
+// authKind says how a request was signed in, and not with what.
+func authKind(h http.Header) string {
+	kind, _, ok := strings.Cut(h.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(kind, "Basic") && !strings.EqualFold(kind, "Bearer") {
+		return ""
+	}
+	return " auth=" + strings.ToLower(kind)
+}
+
+// readable is whether a query value may be shown. Everything else could be
+// a signature or an upload's state.
+func readable(key string) bool {
+	switch key {
+	case "n", "last", "digest", "digest-algorithm", "mount", "from", "artifactType", "tag", "scope", "service":
+		return true
+	}
+	return false
+}
+
+// redactURL is a URL without user, fragment and what may be secret in its query.
+func redactURL(u *url.URL) string {
+	out := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath, Opaque: u.Opaque}
+	var parts []string
+	for part := range strings.SplitSeq(u.RawQuery, "&") {
+		key, _, ok := strings.Cut(part, "=")
+		if ok && !readable(key) {
+			part = key + "=REDACTED"
+		}
+		if !ok && part != "" {
+			part = "REDACTED"
+		}
+		parts = append(parts, part)
+	}
+	out.RawQuery = strings.Join(parts, "&")
+	return out.String()
+}
+
+func redactLocation(loc string) string {
+	u, err := url.Parse(loc)
+	if err != nil {
+		return "(no URL)"
+	}
+	return redactURL(u)
+}

@@ -1,0 +1,218 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Settings of connections that nobody needs to set.
+const (
+	dialTimeout      = 30 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+	idlePerHost      = 64
+	maxHeaderBytes   = 1 << 20
+)
+
+// stack is how requests reach the registry: what is above asks more often,
+// what is below knows less. Token requests take the same way without auth and
+// redirect, and may carry a credential to the realm's origin.
+func (c *client) stack() (*auth, error) {
+	conf, err := c.opts.tlsConfig(c.host)
+	if err != nil {
+		return nil, err
+	}
+	wire := func(t *http.Transport) http.RoundTripper {
+		c.transports = append(c.transports, t)
+		return &limit{next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall}
+	}
+	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
+	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other}
+	realm := reg
+	realm.credentials = true
+	return newAuth(c, c.retry(&redirect{next: &reg}), c.retry(&realm)), nil
+}
+
+// transport is the bottom of the stack. Only the one for the registry's own
+// origin has the client certificate.
+func (c *client) transport(conf *tls.Config, own bool) *http.Transport {
+	conf = conf.Clone()
+	certs := conf.Certificates
+	conf.Certificates = nil
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if to, ok := c.opts.Resolve[addr]; ok {
+			addr = to
+		}
+		return dialer.DialContext(ctx, network, addr)
+	}
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dial,
+		TLSClientConfig:        conf,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression:     true, // digests are of the bytes as they are sent
+		OnProxyConnectResponse: refusedByProxy,
+	}
+	if own && len(certs) > 0 {
+		// An https proxy gets its handshake from DialTLSContext, and the
+		// registry behind it from TLSClientConfig. Only the latter may see
+		// the certificate, unless the dialled address is the registry.
+		t.TLSClientConfig.Certificates = certs
+		t.DialTLSContext = c.dialTLS(dial, t.TLSClientConfig)
+	}
+	return t
+}
+
+// dialTLS makes TLS connections that show the client certificate to the
+// registry's own address only.
+func (c *client) dialTLS(dial dialFunc, conf *tls.Config) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		conf := conf.Clone()
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			conf.ServerName = host
+		}
+		if addr != address(c.base) {
+			conf.Certificates = nil
+			conf.NextProtos = []string{"http/1.1"} // a proxy is spoken to in HTTP/1
+		} else {
+			conf.NextProtos = []string{"h2", "http/1.1"}
+		}
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		secure := tls.Client(conn, conf)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return secure, nil
+	}
+}
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// proxyError is a proxy's refusal to connect.
+type proxyError struct {
+	proxy  string
+	status int
+	text   string
+}
+
+func (e *proxyError) Error() string { return fmt.Sprintf("proxy %s answers %s", e.proxy, e.text) }
+func (e *proxyError) Unwrap() error { return store.ErrUnavailable }
+
+func refusedByProxy(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyError{proxy: proxy.Host, status: resp.StatusCode, text: resp.Status}
+}
+
+// origin is the one place where the rule of origins is kept: a credential, a
+// custom header and the client certificate go to scheme, host and port of the
+// registry and nowhere else.
+type origin struct {
+	base        *url.URL
+	header      http.Header // of the user, for the registry
+	agent       string
+	own, other  http.RoundTripper
+	credentials bool // token requests bring the credential that belongs to their realm
+}
+
+func (o *origin) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := checkHop(o.base, req.URL); err != nil {
+		return nil, err
+	}
+	out := req.Clone(req.Context())
+	out.Header.Set("User-Agent", o.agent)
+	// Go would announce gzip where compression is on; a digest is of the
+	// plain bytes, and some proxies compress unasked.
+	out.Header.Set("Accept-Encoding", "identity")
+	if sameOrigin(req.URL, o.base) {
+		for k, v := range o.header {
+			out.Header[http.CanonicalHeaderKey(k)] = v
+		}
+		return o.own.RoundTrip(out)
+	}
+	if !o.credentials {
+		out.Header.Del("Authorization")
+	}
+	return o.other.RoundTrip(out)
+}
+
+// maxRedirects is how many hops a request may take.
+const maxRedirects = 10
+
+// redirect follows redirects (distribution-spec "Redirects"). net/http's client
+// is not used for it, because it compares names of hosts without their ports.
+type redirect struct{ next http.RoundTripper }
+
+func (r *redirect) RoundTrip(req *http.Request) (*http.Response, error) {
+	hop := req
+	for range maxRedirects + 1 {
+		resp, err := r.next.RoundTrip(hop)
+		if err != nil || !follow(hop, resp) {
+			return resp, err
+		}
+		to, err := hop.URL.Parse(resp.Header.Get("Location"))
+		drain(resp)
+		if err != nil {
+			return nil, fmt.Errorf("%w: redirected to what is no URL", store.ErrInvalid)
+		}
+		if err := checkHop(hop.URL, to); err != nil {
+			return nil, err
+		}
+		// Each hop starts from the first request, whose headers are whole;
+		// origin takes away what the hop may not see.
+		if hop, err = rewound(req); err != nil {
+			return nil, err
+		}
+		hop.URL, hop.Host = to, to.Host
+	}
+	return nil, fmt.Errorf("%w: more than %d redirects", store.ErrInvalid, maxRedirects)
+}
+
+// follow says whether an answer is a redirect that keeps the request as it is.
+// Others would turn a PUT into a GET, whose success means nothing.
+func follow(req *http.Request, resp *http.Response) bool {
+	if resp.Header.Get("Location") == "" {
+		return false
+	}
+	switch resp.StatusCode {
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+		return req.Method == http.MethodGet || req.Method == http.MethodHead
+	}
+	return false
+}
+
+// checkHop refuses to be led off HTTP, or from https to http.
+func checkHop(from, to *url.URL) error {
+	switch {
+	case to.Scheme == "https" || to.Scheme == "http" && from.Scheme == "http":
+	case to.Scheme == "http":
+		return fmt.Errorf("%w: %s leads from https to http", store.ErrInvalid, redactURL(from))
+	default:
+		return fmt.Errorf("%w: %s leads to a URL that is not http", store.ErrInvalid, redactURL(from))
+	}
+	if to.Host == "" || to.User != nil {
+		return fmt.Errorf("%w: %s leads to a URL without a host or with a user", store.ErrInvalid, redactURL(from))
+	}
+	return nil
+}

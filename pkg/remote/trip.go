@@ -1,0 +1,113 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// trip is what the layers of the stack know of one call beyond its HTTP
+// request. It travels in the request's context.
+type trip struct {
+	repo   string // whose credential is used
+	scopes scopes // what the call needs to be allowed
+	once   bool   // not to be retried
+
+	mu        sync.Mutex
+	note      string // why no further try was made
+	anonymous bool   // the registry asked for credentials and there were none
+	source    error  // why the body could not be read on our side
+}
+
+type tripKey struct{}
+
+func withTrip(ctx context.Context, t *trip) context.Context {
+	return context.WithValue(ctx, tripKey{}, t)
+}
+
+// tripOf is never nil.
+func tripOf(req *http.Request) *trip {
+	if t, ok := req.Context().Value(tripKey{}).(*trip); ok {
+		return t
+	}
+	return &trip{}
+}
+
+// blame notes that the body could not be read: no fault of the registry, and
+// nothing that another try would change.
+func (t *trip) blame(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.source = err
+}
+
+func (t *trip) blamed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.source
+}
+
+func (t *trip) remark(note string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.note = note
+}
+
+func (t *trip) lacksCredentials() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.anonymous = true
+}
+
+// source is a body that tells its trip when it breaks or has another length
+// than was announced, so that this is not taken for a fault of the network.
+type source struct {
+	body io.ReadCloser
+	want int64 // -1 is unknown
+	n    int64
+	trip *trip
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	s.n += int64(n)
+	switch {
+	case s.want >= 0 && (s.n > s.want || err == io.EOF && s.n < s.want):
+		err = fmt.Errorf("%w: %d bytes were announced, and %d read", store.ErrChanged, s.want, s.n)
+		n = 0
+		s.trip.blame(err)
+	case err != nil && err != io.EOF:
+		s.trip.blame(err)
+	}
+	return n, err
+}
+
+func (s *source) Close() error { return s.body.Close() }
+
+// rewound is req with its body opened anew, for another try. The clone shares
+// nothing that a layer below writes to.
+func rewound(req *http.Request) (*http.Request, error) {
+	out := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return out, nil
+	}
+	if req.GetBody == nil {
+		return nil, fmt.Errorf("%w: the body cannot be sent again", store.ErrUnavailable)
+	}
+	var err error
+	out.Body, err = req.GetBody()
+	return out, err
+}
+
+// maxDrain is how much of an unwanted body is read to keep its connection.
+const maxDrain = 64 << 10
+
+// drain ends an answer that nobody reads.
+func drain(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	resp.Body.Close()
+}
