@@ -96,24 +96,23 @@ func concrete(f *file, e ast.Expr) bool {
 	return f.selector(e, module+"/pkg/remote") != "" || f.selector(e, module+"/pkg/local") != ""
 }
 
-// fallbacks: another way is taken, and told of, in a function named choose….
-// A method named fallback may do the telling for those.
+// fallbacks: whether another way is taken is decided by a function named
+// choose…. It tells of it, or the function that asked it does; a method named
+// fallback may do the telling for those.
 func fallbacks(t *tree) []finding {
 	var bad []finding
 	for _, f := range t.code("pkg", "internal") {
 		if f.dir == "pkg/store" {
 			continue
 		}
+		fine := map[string]bool{}
+		f.funcs(func(name string, d *ast.FuncDecl) { fine[name] = chooses(d) })
 		ast.Inspect(f.ast, func(n ast.Node) bool {
-			if n == nil {
-				return false
+			if n == nil || !tells(f, n) {
+				return n != nil
 			}
-			teller := tells(f, n)
-			if teller == "" {
-				return true
-			}
-			if fn := f.in(n); !chooses(fn) && (teller == "call" || !strings.HasSuffix(fn, "fallback")) {
-				bad = append(bad, finding{at: t.at(n), text: "a fallback outside a function named choose…; let one such function return the choice and its reason, and tell of it there"})
+			if fn := f.in(n); !fine[fn] && !(lastName(fn) == "fallback" && !isCall(n)) {
+				bad = append(bad, finding{at: t.at(n), text: "a fallback outside a function named choose…; let one such function return the choice and its reason, and tell of it where it is asked"})
 			}
 			return true
 		})
@@ -121,29 +120,36 @@ func fallbacks(t *tree) []finding {
 	return bad
 }
 
-// tells says how n makes a fallback known: as an "event", by a "call" of
-// fallback, or not at all. Renderers read the kind; that is neither.
-func tells(f *file, n ast.Node) string {
-	switch n := n.(type) {
-	case *ast.KeyValueExpr:
-		if types.ExprString(n.Key) == "Kind" && f.selector(n.Value, storePath) == "Fallback" {
-			return "event"
+// chooses says whether a function is named choose… or calls one that is.
+func chooses(d *ast.FuncDecl) bool {
+	named := func(s string) bool { return strings.HasPrefix(strings.ToLower(lastName(s)), "choose") }
+	found := named(d.Name.Name)
+	ast.Inspect(d, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && named(types.ExprString(call.Fun)) {
+			found = true
 		}
-	case *ast.AssignStmt:
-		if slices.ContainsFunc(n.Rhs, func(e ast.Expr) bool { return f.selector(e, storePath) == "Fallback" }) {
-			return "event"
-		}
-	case *ast.CallExpr:
-		name := types.ExprString(n.Fun)
-		if within(f.dir, "pkg") && name[strings.LastIndex(name, ".")+1:] == "fallback" {
-			return "call"
-		}
-	}
-	return ""
+		return !found
+	})
+	return found
 }
 
-func chooses(name string) bool {
-	return strings.HasPrefix(strings.ToLower(name[strings.LastIndex(name, ".")+1:]), "choose")
+// lastName is the part of a selector after its last dot.
+func lastName(s string) string { return s[strings.LastIndex(s, ".")+1:] }
+
+func isCall(n ast.Node) bool { _, ok := n.(*ast.CallExpr); return ok }
+
+// tells says whether n makes a fallback known: an event with that kind, or in
+// pkg a call of fallback. Renderers read the kind; that is neither.
+func tells(f *file, n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.KeyValueExpr:
+		return types.ExprString(n.Key) == "Kind" && f.selector(n.Value, storePath) == "Fallback"
+	case *ast.AssignStmt:
+		return slices.ContainsFunc(n.Rhs, func(e ast.Expr) bool { return f.selector(e, storePath) == "Fallback" })
+	case *ast.CallExpr:
+		return within(f.dir, "pkg") && lastName(types.ExprString(n.Fun)) == "fallback"
+	}
+	return false
 }
 
 // sentinels: errors that callers may ask for are declared in one file.
