@@ -1,0 +1,295 @@
+package local
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// index is the index.json of a layout (image-spec image-layout.md). Whatever
+// other tools wrote into it, an unknown field or an odd spacing, stands in it
+// byte for byte until its own entry changes.
+type index struct {
+	fields  object // of the document; the value of "manifests" is not used
+	entries []entry
+}
+
+// entry is one manifest of the index, or one of its tags: a manifest with
+// three tags has three entries.
+type entry struct {
+	raw json.RawMessage
+	store.Descriptor
+	tag string // org.opencontainers.image.ref.name
+}
+
+func newIndex() *index {
+	return &index{fields: object{
+		{"schemaVersion", json.RawMessage("2")},
+		{"mediaType", json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`)},
+		{"manifests", nil},
+	}}
+}
+
+// parseIndex is ErrInvalid where the document is damaged. Media types that
+// stet does not know are no error (image-layout.md, "index.json file").
+func parseIndex(raw []byte) (*index, error) {
+	if err := store.CheckJSON(raw); err != nil {
+		return nil, err
+	}
+	fields, err := parseObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	var head struct {
+		SchemaVersion *int   `json:"schemaVersion"`
+		MediaType     string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, fmt.Errorf("%w: %s", store.ErrInvalid, err)
+	}
+	if head.SchemaVersion != nil && *head.SchemaVersion != 2 {
+		return nil, fmt.Errorf("%w: its schemaVersion is %d, not 2", store.ErrInvalid, *head.SchemaVersion)
+	}
+	if head.MediaType != "" && head.MediaType != ocispec.MediaTypeImageIndex {
+		return nil, fmt.Errorf("%w: its mediaType is %q", store.ErrInvalid, head.MediaType)
+	}
+	x := &index{fields: fields}
+	var raws []json.RawMessage // null, as some tools leave it, is no entries
+	if at := fields.find("manifests"); at < 0 {
+		x.fields = append(x.fields, field{name: "manifests"})
+	} else if err := json.Unmarshal(fields[at].value, &raws); err != nil {
+		return nil, fmt.Errorf("%w: manifests: %s", store.ErrInvalid, err)
+	}
+	for i, raw := range raws {
+		e, err := newEntry(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: entry %d of manifests: %s", store.ErrInvalid, i, err)
+		}
+		x.entries = append(x.entries, e)
+	}
+	return x, nil
+}
+
+func newEntry(raw json.RawMessage) (entry, error) {
+	e := entry{raw: raw}
+	if err := json.Unmarshal(raw, &e.Descriptor); err != nil {
+		return e, err
+	}
+	// An algorithm that cannot be computed here may be known to other tools.
+	if err := e.Digest.Validate(); err != nil && !errors.Is(err, digest.ErrDigestUnsupported) {
+		return e, fmt.Errorf("digest %q: %w", e.Digest, err)
+	}
+	if e.Size < 0 {
+		return e, fmt.Errorf("the size of %s is %d", e.Digest, e.Size)
+	}
+	e.tag = e.Annotations[ocispec.AnnotationRefName]
+	return e, nil
+}
+
+// bytes is the document; "manifests" is never null.
+func (x *index) bytes() []byte {
+	var list bytes.Buffer
+	list.WriteByte('[')
+	for i, e := range x.entries {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		list.Write(e.raw)
+	}
+	list.WriteByte(']')
+	fields := slices.Clone(x.fields)
+	fields[fields.find("manifests")].value = list.Bytes()
+	return fields.bytes()
+}
+
+func (x *index) clone() *index { return &index{x.fields, slices.Clone(x.entries)} }
+
+// find gives what ref names. Of two entries with one tag the later stands, as
+// in a log.
+func (x *index) find(ref string) (store.Descriptor, bool) {
+	for _, e := range slices.Backward(x.entries) {
+		if e.tag == ref || e.Digest.String() == ref {
+			return store.Plain(e.Descriptor), true
+		}
+	}
+	return store.Descriptor{}, false
+}
+
+func (x *index) has(d digest.Digest) bool {
+	return slices.ContainsFunc(x.entries, func(e entry) bool { return e.Digest == d })
+}
+
+// put lists d, unless it is listed.
+func (x *index) put(d store.Descriptor) (changed bool, err error) {
+	if x.has(d.Digest) {
+		return false, nil
+	}
+	return true, x.add(d, "")
+}
+
+// add appends an entry with the three fields that a descriptor must have.
+func (x *index) add(d store.Descriptor, tag string) error {
+	raw, err := json.Marshal(store.Plain(d))
+	if err == nil && tag != "" {
+		raw, err = withTag(raw, tag)
+	}
+	if err != nil {
+		return err
+	}
+	e, err := newEntry(raw)
+	x.entries = append(x.entries, e)
+	return err
+}
+
+// tag points tag at d. An entry of d without a tag takes it; what other tools
+// wrote beside it stays.
+func (x *index) tag(d store.Descriptor, tag string) (changed bool, err error) {
+	if at, ok := x.find(tag); ok && at.Digest == d.Digest {
+		return false, nil
+	}
+	if _, err := x.untag(tag); err != nil {
+		return false, err
+	}
+	bare := slices.IndexFunc(x.entries, func(e entry) bool { return e.Digest == d.Digest && e.tag == "" })
+	if bare < 0 {
+		return true, x.add(d, tag)
+	}
+	return true, x.retag(bare, tag)
+}
+
+// untag removes a tag. The manifest stays listed: the last of its entries
+// loses the tag, any other goes.
+func (x *index) untag(tag string) (found bool, err error) {
+	for i := 0; i < len(x.entries); i++ {
+		e := x.entries[i]
+		if e.tag != tag {
+			continue
+		}
+		found = true
+		if others := x.count(e.Digest); others > 1 {
+			x.entries = slices.Delete(x.entries, i, i+1)
+			i--
+		} else if err := x.retag(i, ""); err != nil {
+			return true, err
+		}
+	}
+	return found, nil
+}
+
+func (x *index) count(d digest.Digest) (n int) {
+	for _, e := range x.entries {
+		if e.Digest == d {
+			n++
+		}
+	}
+	return n
+}
+
+func (x *index) retag(at int, tag string) error {
+	raw, err := withTag(x.entries[at].raw, tag)
+	if err != nil {
+		return err
+	}
+	x.entries[at], err = newEntry(raw)
+	return err
+}
+
+// remove takes all entries of d out.
+func (x *index) remove(d digest.Digest) (found bool) {
+	n := len(x.entries)
+	x.entries = slices.DeleteFunc(x.entries, func(e entry) bool { return e.Digest == d })
+	return len(x.entries) < n
+}
+
+// withTag is a descriptor with another ref name, or with none for "". All its
+// other fields stay as they are.
+func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
+	fields, err := parseObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	var notes object
+	at := fields.find("annotations")
+	if at >= 0 && !bytes.Equal(fields[at].value, []byte("null")) {
+		if notes, err = parseObject(fields[at].value); err != nil {
+			return nil, err
+		}
+	}
+	notes = slices.DeleteFunc(notes, func(f field) bool { return f.name == ocispec.AnnotationRefName })
+	if tag != "" {
+		notes = append(notes, field{ocispec.AnnotationRefName, quote(tag)})
+	}
+	switch {
+	case at < 0 && len(notes) == 0:
+	case at < 0:
+		fields = append(fields, field{"annotations", notes.bytes()})
+	case len(notes) == 0:
+		fields = slices.Delete(fields, at, at+1)
+	default:
+		fields[at].value = notes.bytes()
+	}
+	return fields.bytes(), nil
+}
+
+// object is a JSON object in its order, each value as it stood.
+type object []field
+
+type field struct {
+	name  string
+	value json.RawMessage
+}
+
+func parseObject(raw []byte) (object, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return nil, fmt.Errorf("%w: not a JSON object", store.ErrInvalid)
+	}
+	var o object
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s", store.ErrInvalid, err)
+		}
+		f := field{name: fmt.Sprint(name)}
+		if err := dec.Decode(&f.value); err != nil {
+			return nil, fmt.Errorf("%w: %s", store.ErrInvalid, err)
+		}
+		o = append(o, f)
+	}
+	return o, nil
+}
+
+func (o object) find(name string) int {
+	return slices.IndexFunc(o, func(f field) bool { return f.name == name })
+}
+
+func (o object) bytes() []byte {
+	var buf bytes.Buffer
+	buf.WriteByte('{')
+	for i, f := range o {
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		buf.Write(quote(f.name))
+		buf.WriteByte(':')
+		buf.Write(f.value)
+	}
+	buf.WriteByte('}')
+	return buf.Bytes()
+}
+
+// quote is s as JSON without the escapes that only HTML needs.
+func quote(s string) json.RawMessage {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+}

@@ -1,0 +1,306 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+func (l *layout) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
+	if err := context.Cause(ctx); err != nil {
+		return store.Put{}, err
+	}
+	if b.Digest != "" {
+		if err := store.CheckDigest(b.Digest); err != nil {
+			return store.Put{}, err
+		}
+		if d, err := l.present(b.Descriptor); err == nil {
+			return store.Put{Descriptor: d, How: store.Present}, nil
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return store.Put{}, err
+		}
+	}
+	var put store.Put
+	err := l.write(ctx, func(root *os.Root) error {
+		if l.mount != nil {
+			if linked, ok, err := l.mount(b); ok || err != nil {
+				put = linked
+				return err
+			}
+		}
+		var err error
+		put, err = l.ingest(ctx, root, b)
+		return err
+	})
+	return put, err
+}
+
+// present gives d with its size where a file of that size holds it. A file of
+// another size is the remains of a crash, and as good as absent.
+func (l *layout) present(d store.Descriptor) (store.Descriptor, error) {
+	root, err := l.root()
+	if err != nil {
+		return d, err
+	}
+	defer root.Close()
+	size, err := l.size(root, d.Digest)
+	if err == nil && d.Size >= 0 && d.Size != size {
+		err = notFound(d.Digest.String())
+	}
+	d.Size = size
+	return d, err
+}
+
+// ingest writes a blob beside its place, proves it, and moves it there. Any
+// number of writers may bring the same blob.
+func (l *layout) ingest(ctx context.Context, root *os.Root, b store.Blob) (store.Put, error) {
+	temp, f, err := tempFile(root)
+	if err != nil {
+		return store.Put{}, l.fail(err)
+	}
+	put := store.Put{How: store.Sent}
+	put.Descriptor, err = fill(ctx, f, b)
+	if err == nil {
+		if size, missing := l.size(root, put.Digest); missing == nil && size == put.Size {
+			put.How = store.Present // learnt only now, or another writer was first
+			_ = root.Remove(temp)
+			return put, nil
+		}
+		err = moveBlob(root, temp, put.Digest)
+	}
+	if err != nil {
+		_ = root.Remove(temp)
+		return store.Put{}, l.fail(err)
+	}
+	return put, nil
+}
+
+// fill writes b to a file, proven and safe from a loss of power, and closes it.
+func fill(ctx context.Context, f *os.File, b store.Blob) (store.Descriptor, error) {
+	defer f.Close()
+	rc, err := b.Open(ctx, 0)
+	if err != nil {
+		return b.Descriptor, err
+	}
+	defer rc.Close()
+	got, err := take(ctx, f, rc, b.Descriptor)
+	if err != nil {
+		return got, err
+	}
+	if err := f.Sync(); err != nil {
+		return got, err
+	}
+	return got, f.Close()
+}
+
+func moveBlob(root *os.Root, temp string, d digest.Digest) error {
+	name := blobPath(d)
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return err
+	}
+	return root.Rename(temp, name)
+}
+
+// write runs a change on a layout, which is created for it. A change that
+// fails leaves no directory that was not there before.
+func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
+	root, err := l.root()
+	created := errors.Is(err, store.ErrNotFound)
+	if created {
+		old, missing := l.open(false)
+		if missing == nil {
+			_ = old.Close()
+			created = false // a directory that is not a layout yet, and not ours to remove
+		}
+		root, err = l.open(true)
+		err = l.fail(err)
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = change(root)
+	if err == nil {
+		err = l.initialize(ctx, root)
+	}
+	if err != nil {
+		_ = root.Remove(workDir) // these two succeed only on empty directories
+		if created {
+			_ = l.rmdir()
+		}
+	}
+	return err
+}
+
+// initialize writes the two files that make a directory a layout, oci-layout
+// last: what has it is complete.
+func (l *layout) initialize(ctx context.Context, root *os.Root) error {
+	if exists(root, layoutFile) && exists(root, indexFile) {
+		return nil
+	}
+	unlock, err := l.lock(ctx, root)
+	if err != nil {
+		return l.fail(err)
+	}
+	defer unlock()
+	return l.initializeLocked(root)
+}
+
+func (l *layout) initializeLocked(root *os.Root) error {
+	if !exists(root, indexFile) {
+		if err := writeFile(root, indexFile, newIndex().bytes()); err != nil {
+			return l.fail(err)
+		}
+	}
+	if !exists(root, layoutFile) {
+		raw, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+		if err != nil {
+			return err
+		}
+		return l.fail(writeFile(root, layoutFile, raw))
+	}
+	return nil
+}
+
+func exists(root *os.Root, name string) bool {
+	_, err := root.Lstat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// edit changes index.json: locked, read anew, written as a whole. An edit that
+// changes nothing writes nothing.
+func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (bool, error)) error {
+	unlock, err := l.lock(ctx, root)
+	if err != nil {
+		return l.fail(err)
+	}
+	defer unlock()
+	if err := l.initializeLocked(root); err != nil {
+		return err
+	}
+	x, err := l.index(root)
+	if err != nil {
+		return err
+	}
+	x = x.clone()
+	changed, err := change(x)
+	if err != nil || !changed {
+		return err
+	}
+	return l.fail(writeFile(root, indexFile, x.bytes()))
+}
+
+func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if _, err := checkManifest(m, tags); err != nil {
+		return err
+	}
+	return l.write(ctx, func(root *os.Root) error {
+		return l.edit(ctx, root, func(x *index) (bool, error) {
+			// Under the lock, so that no delete comes between file and entry.
+			if err := l.writeManifest(root, m); err != nil {
+				return false, err
+			}
+			changed, err := x.put(m.Descriptor)
+			for _, tag := range tags {
+				if err != nil {
+					return false, err
+				}
+				var moved bool
+				moved, err = x.tag(m.Descriptor, tag)
+				changed = changed || moved
+			}
+			return changed, err
+		})
+	})
+}
+
+// writeManifest puts the bytes of m in their place before index.json names them.
+func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
+	if size, err := l.size(root, m.Digest); err == nil && size == m.Size {
+		return nil
+	}
+	name := blobPath(m.Digest)
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return l.fail(err)
+	}
+	return l.fail(writeFile(root, name, m.Raw))
+}
+
+// change is write for what must be there already.
+func (l *layout) change(ctx context.Context, edit func(*os.Root, *index) (bool, error)) error {
+	root, _, err := l.read(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return l.edit(ctx, root, func(x *index) (bool, error) { return edit(root, x) })
+}
+
+// DeleteBlob removes the file. What is listed in index.json is a manifest, and
+// ErrRefused: without its file the layout would be broken.
+func (l *layout) DeleteBlob(ctx context.Context, d store.Descriptor) error {
+	return l.change(ctx, func(root *os.Root, x *index) (bool, error) {
+		if _, err := l.size(root, d.Digest); err != nil {
+			return false, err
+		}
+		if x.has(d.Digest) {
+			return false, fmt.Errorf("%w: %s in %s is a manifest, not a blob", store.ErrRefused, d.Digest, l.dir)
+		}
+		return false, l.fail(root.Remove(blobPath(d.Digest)))
+	})
+}
+
+// DeleteManifest takes the manifest from index.json, then removes its file.
+func (l *layout) DeleteManifest(ctx context.Context, d store.Descriptor) error {
+	if err := store.CheckDigest(d.Digest); err != nil {
+		return err
+	}
+	err := l.change(ctx, func(root *os.Root, x *index) (bool, error) {
+		if x.remove(d.Digest) {
+			return true, nil
+		}
+		_, err := l.resolveChild(ctx, root, x, d.Digest)
+		return false, err
+	})
+	if err != nil {
+		return err
+	}
+	return l.change(ctx, func(root *os.Root, x *index) (bool, error) {
+		if x.has(d.Digest) {
+			return false, nil // it was put again meanwhile
+		}
+		l.forget(d.Digest)
+		if err := root.Remove(blobPath(d.Digest)); !errors.Is(err, fs.ErrNotExist) {
+			return false, l.fail(err)
+		}
+		return false, nil
+	})
+}
+
+func (l *layout) forget(d digest.Digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.nodes, d)
+}
+
+func (l *layout) Untag(ctx context.Context, tag string) error {
+	return l.change(ctx, func(_ *os.Root, x *index) (bool, error) {
+		found, err := x.untag(tag)
+		if err == nil && (!found || tag == "") {
+			err = notFound(fmt.Sprintf("tag %s in %s", tag, l.dir))
+		}
+		return found, err
+	})
+}

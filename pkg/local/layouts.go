@@ -1,0 +1,204 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// OpenLayouts gives a registry whose repositories are the OCI image layouts in
+// the sub directories of dir: the repository team/app is the layout dir/team/app.
+// dir is created by the first write. A blob whose Home is another repository
+// of the same registry is linked, where the file system can.
+func OpenLayouts(dir string, opts LayoutOptions) (store.Registry, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return nil, fmt.Errorf("%w: %s is not a directory", store.ErrInvalid, dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	return &layouts{dir: dir, opts: opts, repos: map[string]*layout{}}, nil
+}
+
+type layouts struct {
+	dir  string
+	opts LayoutOptions
+
+	mu    sync.Mutex
+	repos map[string]*layout // those that exist; the names asked for may be anything
+}
+
+// layoutsHome is the host in Blob.Home of what lies in such a registry.
+const layoutsHome = "layouts/"
+
+// nameGrammar is the distribution-spec's of <name> ("Pulling manifests").
+var nameGrammar = regexp.MustCompile(
+	`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+// maxName is what most registries take, host and name together.
+const maxName = 255
+
+func checkName(name string) error {
+	if len(name) > maxName || !nameGrammar.MatchString(name) {
+		return &store.RefError{Ref: name, Reason: "not a repository name"}
+	}
+	return nil
+}
+
+// checkPath refuses names whose directory would lie in the files of another
+// layout: the repository a/blobs has its place where a keeps its blobs.
+func checkPath(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	for i, part := range strings.Split(name, "/") {
+		if i > 0 && (part == blobsDir || part == indexFile || part == layoutFile) {
+			return &store.RefError{Ref: name, Reason: fmt.Sprintf("a layout keeps its own files under the name %q", part)}
+		}
+	}
+	if !filepath.IsLocal(filepath.FromSlash(name)) {
+		return &store.RefError{Ref: name, Reason: "not a path on this system"}
+	}
+	return nil
+}
+
+func (r *layouts) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		names, err := r.names(ctx)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		yieldAfter(ctx, names, after, yield)
+	}
+}
+
+// names walks the directory. It goes into every directory that a repository
+// can be in, and not into the blobs of layouts.
+func (r *layouts) names(ctx context.Context) ([]string, error) {
+	root, err := os.OpenRoot(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var names []string
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err := errors.Join(err, context.Cause(ctx)); err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if name != "." && checkPath(name) != nil {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if repo := path.Dir(name); path.Base(name) == layoutFile && repo != "." && entry.Type().IsRegular() {
+			names = append(names, repo)
+		}
+		return nil
+	})
+	slices.Sort(names)
+	return names, err
+}
+
+func (r *layouts) Repository(_ context.Context, name string) (store.Store, error) {
+	if err := checkPath(name); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l, ok := r.repos[name]; ok {
+		return l, nil
+	}
+	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(name)), r.opts)
+	l.open = func(create bool) (*os.Root, error) { return r.open(name, create) }
+	l.rmdir = func() error { return r.remove(name) }
+	l.home = layoutsHome + name
+	l.mount = func(b store.Blob) (store.Put, bool, error) { return r.link(name, b) }
+	root, err := l.root()
+	if errors.Is(err, store.ErrNotFound) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.repos[name] = l
+	return l, root.Close()
+}
+
+// open opens the directory of a repository, which no symbolic link makes lie
+// outside the registry's.
+func (r *layouts) open(name string, create bool) (*os.Root, error) {
+	if create {
+		if err := os.MkdirAll(r.dir, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	top, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	if create {
+		if err := top.MkdirAll(name, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	return top.OpenRoot(name)
+}
+
+func (r *layouts) remove(name string) error {
+	top, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	for ; name != "." && err == nil; name = path.Dir(name) {
+		err = top.Remove(name)
+	}
+	return err
+}
+
+// link mounts a blob from another repository: one file with two names. What
+// cannot be linked is not an error, it is copied.
+func (r *layouts) link(name string, b store.Blob) (store.Put, bool, error) {
+	from, ok := strings.CutPrefix(b.Home, layoutsHome)
+	if !ok || b.Digest == "" || checkPath(from) != nil {
+		return store.Put{}, false, nil
+	}
+	top, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return store.Put{}, false, err
+	}
+	defer top.Close()
+	old, name := path.Join(from, blobPath(b.Digest)), path.Join(name, blobPath(b.Digest))
+	info, err := top.Lstat(old)
+	if err != nil || !info.Mode().IsRegular() || b.Size >= 0 && b.Size != info.Size() {
+		return store.Put{}, false, nil
+	}
+	if err := top.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return store.Put{}, false, err
+	}
+	if err := top.Link(old, name); err != nil {
+		return store.Put{}, false, nil
+	}
+	b.Size = info.Size()
+	return store.Put{Descriptor: b.Descriptor, How: store.Mounted}, true, nil
+}
+
+func (r *layouts) Close() error { return nil }

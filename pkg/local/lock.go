@@ -1,0 +1,140 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// The names that stet adds to a layout. image-layout.md knows only oci-layout,
+// index.json and blobs/, and tools pass over everything else, dot files first
+// of all. The lock file stays where it is: to remove a file that others wait
+// for would let two of them in.
+const (
+	workDir  = ".stet"
+	lockFile = workDir + "/lock"
+)
+
+// DefaultLockWait is how long a change waits for other processes that write
+// the same layout.
+const DefaultLockWait = 30 * time.Second
+
+// lockPoll is how often a held lock is tried again: a change of index.json
+// takes a few milliseconds.
+const lockPoll = 5 * time.Millisecond
+
+// lock keeps other goroutines and processes from index.json until unlock is
+// called. It is ErrLocked when they do not let go in time.
+func (l *layout) lock(ctx context.Context, root *os.Root) (unlock func(), err error) {
+	bound, cancel := context.WithTimeout(ctx, l.wait)
+	defer cancel()
+	select {
+	case l.busy <- struct{}{}:
+	case <-bound.Done():
+		return nil, l.notLocked(ctx)
+	}
+	defer func() {
+		if err != nil {
+			<-l.busy
+		}
+	}()
+	// The lock is opened by its path, so first see that it does not lead out.
+	if err := l.openLock(root); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(l.dir, filepath.FromSlash(lockFile)))
+	switch ok, err := lock.TryLockContext(bound, lockPoll); {
+	case bound.Err() != nil && !ok:
+		return nil, l.notLocked(ctx)
+	case err != nil:
+		return nil, err
+	}
+	return func() {
+		_ = lock.Close()
+		<-l.busy
+	}, nil
+}
+
+func (l *layout) notLocked(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: another process did not let go of %s within %v",
+		store.ErrLocked, filepath.Join(l.dir, filepath.FromSlash(lockFile)), l.wait)
+}
+
+func (l *layout) openLock(root *os.Root) error {
+	f, err := inWorkDir(root, func() (*os.File, error) { return root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o666) })
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// inWorkDir creates a file in the work directory, and the directory where it
+// is missing. Another writer that fails may remove the empty directory just
+// then, so it is tried more than once.
+func inWorkDir(root *os.Root, create func() (*os.File, error)) (f *os.File, err error) {
+	for range 10 {
+		if f, err = create(); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		if err := root.MkdirAll(workDir, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// tempFile creates a file beside which nothing of its name exists.
+func tempFile(root *os.Root) (name string, f *os.File, err error) {
+	f, err = inWorkDir(root, func() (*os.File, error) {
+		name = workDir + "/ingest-" + rand.Text()
+		return root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	})
+	return name, f, err
+}
+
+// writeFile gives a file new content all at once: who reads it sees the old or
+// the new bytes, also after a crash.
+func writeFile(root *os.Root, name string, raw []byte) error {
+	temp, f, err := tempFile(root)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = root.Rename(temp, name)
+	}
+	if err != nil {
+		_ = root.Remove(temp)
+		return err
+	}
+	syncDir(root, path.Dir(name))
+	return nil
+}
+
+// syncDir makes names in a directory last. Not every system can, and the names
+// are right without it, so it does not fail.
+func syncDir(root *os.Root, name string) {
+	if dir, err := root.Open(name); err == nil {
+		_ = dir.Sync()
+		_ = dir.Close()
+	}
+}

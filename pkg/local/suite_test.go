@@ -1,0 +1,63 @@
+package local_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/store"
+	"github.com/stet-oci/stet/pkg/store/storetest"
+)
+
+func TestStores(t *testing.T) {
+	memory := func(*testing.T) store.Store { return local.NewMemory() }
+	layout := func(t *testing.T) store.Store { return openLayout(t, filepath.Join(t.TempDir(), "layout")) }
+	for name, open := range map[string]storetest.Open{
+		"memory": memory,
+		"layout": layout,
+		"repository in memory": func(t *testing.T) store.Store {
+			return repository(t, local.NewMemoryRegistry(), "team/app")
+		},
+		"repository in layouts": func(t *testing.T) store.Store {
+			return repository(t, openLayouts(t, t.TempDir()), "team/app")
+		},
+		"verify memory":  func(t *testing.T) store.Store { return store.Verify(memory(t)) },
+		"verify layout":  func(t *testing.T) store.Store { return store.Verify(layout(t)) },
+		"observe memory": func(t *testing.T) store.Store { return store.Observe(memory(t), func(store.Event) {}) },
+		"observe verify layout": func(t *testing.T) store.Store {
+			return store.Observe(store.Verify(layout(t)), nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, open)
+		})
+	}
+}
+
+func openLayout(t *testing.T, dir string) store.Store {
+	t.Helper()
+	s, err := local.OpenLayout(dir, local.LayoutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func openLayouts(t *testing.T, dir string) store.Registry {
+	t.Helper()
+	r, err := local.OpenLayouts(dir, local.LayoutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func repository(t *testing.T, r store.Registry, name string) store.Store {
+	t.Helper()
+	s, err := r.Repository(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
