@@ -227,6 +227,9 @@ func (a *auth) bearer(ctx context.Context, t *trip, way challenge, need scopes) 
 	}
 	key := strings.Join(append([]string{"token", t.repo, way.params["realm"], way.params["service"]}, need.strings()...), " ")
 	v, err := a.shared(ctx, key, func() (any, error) {
+		if g := a.grant(&trip{repo: t.repo, scopes: need}); g != nil {
+			return g, nil // another flight has just landed
+		}
 		g, err := a.fetch(ctx, way, cred, need)
 		if err != nil {
 			return nil, err
