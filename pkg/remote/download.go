@@ -1,0 +1,263 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Blob gives a blob to read. With a size nothing is asked of the registry.
+// Its reader goes on by itself where a connection breaks; what the bytes are
+// is for store.Verify to prove.
+func (r *repository) Blob(ctx context.Context, d store.Descriptor) (store.Blob, error) {
+	if err := store.CheckDigest(d.Digest); err != nil {
+		return store.Blob{}, err
+	}
+	if d.Size < 0 {
+		size, err := r.blobSize(ctx, d)
+		if err != nil {
+			return store.Blob{}, fmt.Errorf("blob %s: %w", d.Digest, err)
+		}
+		d.Size = size
+	}
+	return store.Blob{
+		Descriptor: d,
+		Home:       r.client.host + "/" + r.name,
+		Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			rc, err := r.openBlob(ctx, d, offset)
+			if err != nil {
+				return nil, fmt.Errorf("blob %s: %w", d.Digest, err)
+			}
+			return rc, nil
+		},
+	}, nil
+}
+
+// blobSize asks with HEAD, with GET where that gives no size, and counts where
+// that does not either.
+func (r *repository) blobSize(ctx context.Context, d store.Descriptor) (int64, error) {
+	req := r.request(wire.BlobHead)
+	req.Digest = d.Digest
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusOK}})
+	if err == nil {
+		resp.Body.Close()
+		if err := checkDigestHeader(resp, d.Digest); err != nil {
+			return 0, err
+		}
+		if resp.ContentLength >= 0 {
+			return resp.ContentLength, nil
+		}
+	} else if statusOf(err, http.StatusMethodNotAllowed, http.StatusNotImplemented) == nil {
+		return 0, err
+	}
+	req.Kind = wire.BlobGet
+	if resp, err = r.client.do(ctx, call{Request: req, Want: []int{http.StatusOK}}); err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength >= 0 {
+		return resp.ContentLength, nil
+	}
+	v := store.NewVerifier(resp.Body, d)
+	return io.Copy(io.Discard, v)
+}
+
+// openBlob opens a blob of known size at an offset.
+func (r *repository) openBlob(ctx context.Context, d store.Descriptor, offset int64) (io.ReadCloser, error) {
+	switch {
+	case offset < 0 || offset > d.Size:
+		return nil, fmt.Errorf("%w: offset %d of %d bytes", store.ErrRange, offset, d.Size)
+	case offset == d.Size && d.Size > 0:
+		return http.NoBody, nil // a Range behind the last byte is 416
+	}
+	rc, skip, err := r.getFrom(ctx, d, offset)
+	if err != nil {
+		return nil, err
+	}
+	return &resuming{ctx: ctx, repo: r, desc: d, rc: rc, skip: skip, at: offset}, nil
+}
+
+// getFrom opens the rest of a blob. A part is taken only when it is exactly the
+// one that was asked for; a registry that sends another is asked for all.
+// skip is how many bytes come before the offset.
+func (r *repository) getFrom(ctx context.Context, d store.Descriptor, offset int64) (rc io.ReadCloser, skip int64, err error) {
+	req := r.request(wire.BlobGet)
+	req.Digest = d.Digest
+	get := call{Request: req, Want: []int{http.StatusOK}}
+	var resp *http.Response
+	if offset > 0 {
+		part := get
+		part.Want = append(part.Want, http.StatusPartialContent)
+		part.Header = http.Header{"Range": {"bytes=" + strconv.FormatInt(offset, 10) + "-"}}
+		if resp, err = r.client.do(ctx, part); err != nil {
+			return nil, 0, err
+		}
+		answer := store.No
+		isPart := resp.StatusCode == http.StatusPartialContent
+		if isPart && isRest(resp, d.Size, offset) {
+			answer = store.Yes
+		}
+		r.known.learn(store.AbilityRanges, answer, answered(req, resp, "Content-Range"))
+		if answer == store.Yes {
+			return resp.Body, 0, nil
+		}
+		if isPart {
+			resp.Body.Close()
+			resp = nil
+		}
+	}
+	if resp == nil {
+		if resp, err = r.client.do(ctx, get); err != nil {
+			return nil, 0, err
+		}
+	}
+	if n := resp.ContentLength; n >= 0 && n != d.Size {
+		resp.Body.Close()
+		return nil, 0, fmt.Errorf("%w: expected %d bytes, the registry has %d", store.ErrMismatch, d.Size, n)
+	}
+	return resp.Body, offset, nil
+}
+
+// isRest says whether a 206 holds exactly the bytes from offset to the end of
+// size bytes (RFC 9110 §14.4).
+func isRest(resp *http.Response, size, offset int64) bool {
+	if n := resp.ContentLength; n >= 0 && n != size-offset {
+		return false
+	}
+	first, last, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	return ok && first == offset && last == size-1 && (total == size || total < 0)
+}
+
+// parseContentRange reads "bytes FIRST-LAST/TOTAL"; total is -1 for "*".
+func parseContentRange(s string) (first, last, total int64, ok bool) {
+	unit, s, ok := strings.Cut(strings.TrimSpace(s), " ")
+	if !ok || !strings.EqualFold(unit, "bytes") {
+		return 0, 0, 0, false
+	}
+	span, of, ok := strings.Cut(s, "/")
+	from, to, dash := strings.Cut(span, "-")
+	if !ok || !dash {
+		return 0, 0, 0, false
+	}
+	total = -1
+	for _, f := range []struct {
+		text string
+		to   *int64
+	}{{from, &first}, {to, &last}, {of, &total}} {
+		if f.to == &total && f.text == "*" {
+			continue
+		}
+		n, err := strconv.ParseUint(f.text, 10, 63)
+		if err != nil {
+			return 0, 0, 0, false
+		}
+		*f.to = int64(n)
+	}
+	return first, last, total, first <= last && (total < 0 || last < total)
+}
+
+// resuming reads a blob and goes on at its offset where the connection breaks.
+type resuming struct {
+	ctx  context.Context
+	repo *repository
+	desc store.Descriptor
+	rc   io.ReadCloser // nil after a break
+	skip int64         // bytes of rc that come before at
+	at   int64
+	try  int   // breaks since the last byte
+	err  error // final
+}
+
+func (b *resuming) Read(p []byte) (int, error) {
+	for b.err == nil {
+		if b.rc == nil {
+			if b.err = b.reopen(); b.err != nil {
+				break
+			}
+		}
+		if b.skip > 0 {
+			n, err := io.CopyN(io.Discard, b.rc, b.skip)
+			if b.skip -= n; err != nil {
+				b.lose(err)
+			}
+			continue
+		}
+		n, err := b.rc.Read(p)
+		b.at += int64(n)
+		if n > 0 {
+			b.try = 0
+		}
+		switch {
+		case b.at > b.desc.Size:
+			b.err = fmt.Errorf("%w: %s is longer than %d bytes", store.ErrMismatch, b.desc.Digest, b.desc.Size)
+			return 0, b.err
+		case err != nil && b.at == b.desc.Size:
+			b.err = io.EOF // all is there, whatever became of the connection
+		case err != nil:
+			b.lose(err)
+		}
+		if n > 0 || err == nil {
+			return n, nil
+		}
+	}
+	return 0, b.err
+}
+
+// lose gives up the connection and decides whether to go on with another.
+func (b *resuming) lose(err error) {
+	b.rc.Close()
+	b.rc = nil
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	switch {
+	case b.ctx.Err() != nil:
+		b.err = context.Cause(b.ctx)
+	case b.try >= b.repo.retries():
+		b.err = fmt.Errorf("%s broke off after %d of %d bytes: %w", b.desc.Digest, b.at, b.desc.Size, broken(err))
+	default:
+		b.repo.client.opts.Events.Emit(store.Event{
+			Kind: store.Retrying, Desc: b.desc, Name: store.NameOf(b.desc),
+			Text: fmt.Sprintf("the transfer broke off after %d of %d bytes: %s", b.at, b.desc.Size, err),
+		})
+	}
+	b.try++
+}
+
+// reopen asks for the rest: at once after progress, later and later without.
+func (b *resuming) reopen() (err error) {
+	if b.try > 1 {
+		if err := pause(b.ctx, b.try-2); err != nil {
+			return err
+		}
+	}
+	b.rc, b.skip, err = b.repo.getFrom(b.ctx, b.desc, b.at)
+	if err != nil {
+		b.rc = nil
+		return fmt.Errorf("%s: going on after %d of %d bytes: %w", b.desc.Digest, b.at, b.desc.Size, err)
+	}
+	return nil
+}
+
+func (b *resuming) Close() error {
+	b.err = io.ErrClosedPipe
+	if b.rc == nil {
+		return nil
+	}
+	return b.rc.Close()
+}
+
+// broken is the class of an error of a connection in the middle of a body.
+func broken(err error) error {
+	if errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}

@@ -1,0 +1,134 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// The bounds of a list; reaching one is an error, never a silent end.
+const (
+	maxPages      = 10_000
+	maxEmptyPages = 3 // in a row
+)
+
+// Tags lists the tags of the repository. It follows Link for as long as there
+// is one, whatever the pages hold (distribution-spec "Listing Tags").
+func (r *repository) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		req := r.request(wire.TagList)
+		req.N, req.Last = wire.NoLimit, after
+		list := nameList{client: r.client, req: req, after: after, decode: decodeTags}
+		if err := list.run(ctx, func(tag string) bool { return yield(tag, nil) }); err != nil {
+			yield("", err)
+		}
+	}
+}
+
+func decodeTags(raw []byte) ([]string, error) {
+	var page struct {
+		Tags []string `json:"tags"` // null in some registries
+	}
+	err := json.Unmarshal(raw, &page)
+	return page.Tags, err
+}
+
+// nameList is a list of names in pages: tags or repositories.
+type nameList struct {
+	client *client
+	req    wire.Request
+	after  string
+	decode func([]byte) ([]string, error)
+}
+
+// run hands each name to yield, until that says false.
+func (l nameList) run(ctx context.Context, yield func(string) bool) error {
+	given := false
+	err := l.pages(ctx, l.req, func(name string) bool {
+		given = true
+		return yield(name)
+	})
+	if l.after != "" && !given && statusOf(err, http.StatusNotFound, http.StatusBadRequest) != nil {
+		// zot answers 404 to a last that is no tag: list all, and pass over
+		// what comes before.
+		whole := l.req
+		whole.Last = ""
+		return l.pages(ctx, whole, yield)
+	}
+	return err
+}
+
+func (l nameList) pages(ctx context.Context, req wire.Request, yield func(string) bool) error {
+	return l.client.pages(ctx, call{Request: req}, func(resp *http.Response) (int, bool, error) {
+		raw, err := readLimited(resp.Body, l.client.opts.MaxManifest)
+		if err != nil {
+			return 0, false, fmt.Errorf("%s: %w", req.URL().Path, err)
+		}
+		names, err := l.decode(raw)
+		if err != nil {
+			return 0, false, fmt.Errorf("%w: %s is not a list in JSON (%s): %s", store.ErrInvalid,
+				req.URL().Path, resp.Header.Get("Content-Type"), err)
+		}
+		for _, name := range names {
+			if !before(name, l.after) && !yield(name) {
+				return len(names), false, nil
+			}
+		}
+		return len(names), true, nil
+	})
+}
+
+// before says whether name stands up to and with after, in a registry that
+// took no notice of ?last=. Registries order by bytes or without case; only a
+// name that is before in both is left out, so that none is lost.
+func before(name, after string) bool {
+	return after != "" && (name == after || name < after && strings.ToLower(name) < strings.ToLower(after))
+}
+
+// pages sends first and then follows Link. read gives how many entries the page
+// had, and whether to go on.
+func (c *client) pages(ctx context.Context, first call, read func(*http.Response) (int, bool, error)) error {
+	visited := map[string]bool{c.base.ResolveReference(first.Request.URL()).String(): true}
+	empty := 0
+	for range maxPages {
+		next, n, more, err := c.page(ctx, first, read)
+		if err != nil || !more || next == nil {
+			return err
+		}
+		if n > 0 {
+			empty = 0
+		} else if empty++; empty >= maxEmptyPages {
+			return fmt.Errorf("%w: %s: %d pages in a row are empty and more are promised", store.ErrInvalid, next.Path, empty)
+		}
+		if visited[next.String()] {
+			if n == 0 {
+				return nil // zot ends a list with a page that leads to itself
+			}
+			return fmt.Errorf("%w: %s: the pages of the list lead in a circle", store.ErrInvalid, next.Path)
+		}
+		visited[next.String()] = true
+		first.Location = next
+	}
+	return fmt.Errorf("%w: %s: a list of more than %d pages", store.ErrTooLarge, first.Location.Path, maxPages)
+}
+
+func (c *client) page(ctx context.Context, call call, read func(*http.Response) (int, bool, error)) (*url.URL, int, bool, error) {
+	resp, err := c.do(ctx, call)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	defer resp.Body.Close()
+	n, more, err := read(resp)
+	if err != nil || !more {
+		return nil, n, false, err
+	}
+	next, err := c.nextPage(resp)
+	return next, n, true, err
+}

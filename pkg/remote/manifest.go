@@ -1,0 +1,303 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Resolve asks with HEAD and, where the answer does not name the manifest in
+// full, reads it.
+func (r *repository) Resolve(ctx context.Context, ref string) (store.Descriptor, error) {
+	if err := checkRef(ref); err != nil {
+		return store.Descriptor{}, err
+	}
+	req := r.request(wire.ManifestHead)
+	req.Ref = ref
+	resp, err := r.client.do(ctx, call{Request: req, Header: accept(), Want: []int{http.StatusOK}})
+	if statusOf(err, http.StatusMethodNotAllowed, http.StatusNotImplemented) != nil {
+		return r.resolveByGet(ctx, ref)
+	}
+	if err != nil {
+		return store.Descriptor{}, err
+	}
+	defer resp.Body.Close()
+	d := store.Descriptor{MediaType: mediaType(resp), Digest: headerDigest(resp), Size: resp.ContentLength}
+	if store.IsDigest(ref) {
+		if err := checkDigestHeader(resp, digest.Digest(ref)); err != nil {
+			return store.Descriptor{}, err
+		}
+		if d.Digest != digest.Digest(ref) {
+			return r.resolveByGet(ctx, ref) // named by another algorithm, or not at all
+		}
+	}
+	if d.Digest == "" || d.Size <= 0 || isGeneric(d.MediaType) || isHTML(d.MediaType) {
+		return r.resolveByGet(ctx, ref)
+	}
+	return d, nil
+}
+
+func (r *repository) resolveByGet(ctx context.Context, ref string) (store.Descriptor, error) {
+	m, err := r.Manifest(ctx, ref)
+	return m.Descriptor, err
+}
+
+// accept is the header of requests for manifests. Registries answer 404 when
+// the type is not in the list, some even with */* in it: both are there
+// (distribution-spec "Pulling manifests").
+func accept() http.Header {
+	return http.Header{"Accept": {strings.Join(store.ManifestTypes(), ", ") + ", */*"}}
+}
+
+// Manifest reads a manifest and proves it against the digest that was asked
+// for, or the one that the registry gives for the tag.
+func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, error) {
+	if err := checkRef(ref); err != nil {
+		return store.Manifest{}, err
+	}
+	req := r.request(wire.ManifestGet)
+	req.Ref = ref
+	resp, err := r.client.do(ctx, call{Request: req, Header: accept(), Want: []int{http.StatusOK}})
+	if err != nil {
+		return store.Manifest{}, err
+	}
+	defer resp.Body.Close()
+	raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
+	if err != nil {
+		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
+	}
+	m, err := readManifest(resp, ref, raw)
+	if err != nil {
+		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
+	}
+	return m, nil
+}
+
+// readManifest makes raw a manifest: media type and digest from the answer,
+// each checked against the bytes.
+func readManifest(resp *http.Response, ref string, raw []byte) (store.Manifest, error) {
+	m := store.Manifest{Raw: raw}
+	m.Size = int64(len(raw))
+	kind := mediaType(resp)
+	if isHTML(kind) {
+		return m, fmt.Errorf("%w: the answer is a web page (%s); is there a registry at this address?", store.ErrInvalid, kind)
+	}
+	var err error
+	if m.Digest, err = manifestDigest(resp, ref, raw); err != nil {
+		return m, err
+	}
+	said, err := saidMediaType(raw)
+	switch {
+	case isGeneric(kind) && err != nil:
+		return m, err
+	case isGeneric(kind) && said == "":
+		return m, fmt.Errorf("%w: neither the answer (%q) nor the document says its media type", store.ErrInvalid, kind)
+	case isGeneric(kind):
+		kind = said
+	case err != nil && store.IsManifestType(kind):
+		return m, err
+	case err == nil && said != "" && said != kind:
+		// CVE-2021-41190: two readers would read two documents.
+		return m, fmt.Errorf("%w: Content-Type is %s, mediaType in the document is %q", store.ErrInvalid, kind, said)
+	}
+	m.MediaType = kind
+	return m, nil
+}
+
+// manifestDigest is the digest that names raw: the one asked for, else the one
+// in the header, else sha256. It is ErrMismatch where raw has another.
+func manifestDigest(resp *http.Response, ref string, raw []byte) (digest.Digest, error) {
+	want := headerDigest(resp)
+	if store.IsDigest(ref) {
+		want = digest.Digest(ref)
+	}
+	if want == "" {
+		return digest.FromBytes(raw), nil
+	}
+	if got := want.Algorithm().FromBytes(raw); got != want {
+		return "", fmt.Errorf("%w: expected %s, the bytes have %s", store.ErrMismatch, want, got)
+	}
+	return want, nil
+}
+
+// saidMediaType is the field mediaType of a document, which must be I-JSON.
+func saidMediaType(raw []byte) (string, error) {
+	if err := store.CheckJSON(raw); err != nil {
+		return "", err
+	}
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return "", fmt.Errorf("%w: %s", store.ErrInvalid, err)
+	}
+	return doc.MediaType, nil
+}
+
+// mediaType is Content-Type without its parameters.
+func mediaType(resp *http.Response) string {
+	v := resp.Header.Get("Content-Type")
+	if t, _, err := mime.ParseMediaType(v); err == nil {
+		return t
+	}
+	t, _, _ := strings.Cut(v, ";")
+	return strings.TrimSpace(t)
+}
+
+// isGeneric: the media type says nothing of the kind of a manifest.
+func isGeneric(t string) bool {
+	return slices.Contains([]string{"", "application/json", "text/plain", "application/octet-stream", "binary/octet-stream"}, t)
+}
+
+func isHTML(t string) bool { return t == "text/html" || t == "application/xhtml+xml" }
+
+// PutManifest sends a manifest. Nothing of it goes out unless its bytes are
+// what they claim to be. Tags come last: a manifest with a subject is put by
+// digest first where the list of referrers may have to be written.
+func (r *repository) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	subject, err := r.checkPut(m, tags)
+	if err != nil {
+		return err
+	}
+	if subject == nil {
+		_, rest, err := r.putFirst(ctx, m, tags)
+		if err != nil {
+			return err
+		}
+		return r.putTags(ctx, m, rest)
+	}
+	mode := r.client.opts.Referrers
+	if mode == ReferrersAPI {
+		// Pinned: that the API is missing must be known before anything is changed.
+		if err := r.requireReferrersAPI(ctx, subject.Digest); err != nil {
+			return err
+		}
+	}
+	var early []string
+	if mode != ReferrersTag && r.known.of(store.AbilityOCISubject) == store.Yes {
+		early = tags
+	}
+	resp, rest, err := r.putFirst(ctx, m, early)
+	if err != nil {
+		return err
+	}
+	if err := r.linkSubject(ctx, m, subject.Digest, resp); err != nil {
+		return fmt.Errorf("%s is in %s, but is not listed as a referrer of %s: %w", m.Digest, r.name, subject.Digest, err)
+	}
+	if early == nil {
+		rest = tags
+	}
+	return r.putTags(ctx, m, rest)
+}
+
+// checkPut proves m and gives its subject, nil without one.
+func (r *repository) checkPut(m store.Manifest, tags []string) (*store.Descriptor, error) {
+	if err := store.CheckManifest(m, m.Digest); err != nil {
+		return nil, err
+	}
+	if m.MediaType == "" || strings.ContainsAny(m.MediaType, "; \t\r\n") {
+		return nil, fmt.Errorf("%w: manifest %s has the media type %q", store.ErrUsage, m.Digest, m.MediaType)
+	}
+	for _, tag := range tags {
+		if err := checkRef(tag); err != nil {
+			return nil, err
+		}
+		if store.IsDigest(tag) {
+			return nil, &store.RefError{Ref: tag, Reason: "a digest is not a tag"}
+		}
+	}
+	if !store.IsManifestType(m.MediaType) {
+		return nil, nil
+	}
+	o, err := store.ParseOutline(m)
+	if err != nil {
+		return nil, err
+	}
+	return o.Subject, nil
+}
+
+// putFirst sends the manifest by its first tag, or by digest: without tags, and
+// where the registry would choose sha256 for a tag. It gives the tags that are
+// left: of several tags in a query only those are set that the registry gives
+// back (distribution-spec "Pushing manifests": OCI-Tag).
+func (r *repository) putFirst(ctx context.Context, m store.Manifest, tags []string) (*http.Response, []string, error) {
+	req := r.request(wire.ManifestPut)
+	req.Ref = m.Digest.String()
+	other := m.Digest.Algorithm() != digest.Canonical
+	several := len(tags) > 1 && r.known.of(store.AbilityMultiTag) == store.Yes
+	if len(tags) == 0 || len(tags) > maxTagsPerPut || !other && !several {
+		if len(tags) > 0 && !other {
+			req.Ref, tags = tags[0], tags[1:]
+		}
+		resp, err := r.put(ctx, m, req)
+		return resp, tags, err
+	}
+	req.Tags = tags
+	resp, err := r.put(ctx, m, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	set := echoedTags(resp)
+	answer := store.No
+	if len(set) > 0 {
+		answer = store.Yes
+	}
+	r.known.learn(store.AbilityMultiTag, answer, answered(req, resp, "OCI-Tag"))
+	return resp, slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return slices.Contains(set, t) }), nil
+}
+
+// maxTagsPerPut is how many tags every registry that takes several takes in
+// one PUT (distribution-spec "Pushing manifests").
+const maxTagsPerPut = 10
+
+// echoedTags reads OCI-Tag: several headers, or one with commas.
+func echoedTags(resp *http.Response) []string {
+	var tags []string
+	for _, v := range resp.Header.Values("OCI-Tag") {
+		for t := range strings.SplitSeq(v, ",") {
+			tags = append(tags, strings.TrimSpace(t))
+		}
+	}
+	return tags
+}
+
+func (r *repository) putTags(ctx context.Context, m store.Manifest, tags []string) error {
+	for _, tag := range tags {
+		req := r.request(wire.ManifestPut)
+		req.Ref = tag
+		if _, err := r.put(ctx, m, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put is one PUT of a manifest. The answer's body is closed.
+func (r *repository) put(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
+	resp, err := r.client.do(ctx, call{
+		Request: req,
+		Header:  http.Header{"Content-Type": {m.MediaType}},
+		Body:    func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.Raw)), nil },
+		Length:  m.Size,
+		Want:    []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if got := headerDigest(resp); got != "" && got.Algorithm().Available() && got.Algorithm().FromBytes(m.Raw) != got {
+		return nil, fmt.Errorf("%w: the registry stored manifest %s as %s", store.ErrMismatch, m.Digest, got)
+	}
+	return resp, nil
+}

@@ -1,0 +1,313 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// putUnnamed uploads a blob whose digest is learnt by reading. What fits into
+// memory is hashed there; the rest is hashed while it is sent, so that it is
+// read once.
+func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, error) {
+	if b.Size <= smallBlob {
+		raw, whole, err := readSmall(ctx, b)
+		if err != nil {
+			return store.Put{}, err
+		}
+		if whole {
+			small := store.NewBlob(b.MediaType, raw)
+			b.Digest, b.Size, b.Open = small.Digest, small.Size, small.Open
+			return r.PutBlob(ctx, b)
+		}
+	}
+	if r.known.of(store.AbilityChunked) != store.No {
+		d, err := r.stream(ctx, b)
+		choice, reason := chooseChunked(err)
+		if choice == "" {
+			if err != nil {
+				return store.Put{}, err
+			}
+			r.flights.add(d)
+			return store.Put{Descriptor: d, How: store.Sent}, nil
+		}
+		r.known.learn(store.AbilityChunked, store.No, refused(r.request(wire.UploadChunk), statusOf(err)))
+		r.fallback(choice, reason)
+	}
+	b, err := measure(ctx, b)
+	if err != nil {
+		return store.Put{}, err
+	}
+	return r.PutBlob(ctx, b)
+}
+
+// chooseChunked decides what follows a PATCH that was refused; "" is to go on
+// with what there is.
+func chooseChunked(err error) (choice, reason string) {
+	e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented)
+	if e == nil || e.Method != http.MethodPatch {
+		return "", ""
+	}
+	return "hash-first", fmt.Sprintf("the registry does not take a blob in one stream before its digest is known (it answered %d): "+
+		"content is read twice", e.Status)
+}
+
+// stream sends content of unknown digest: POST, PATCH, PUT.
+func (r *repository) stream(ctx context.Context, b store.Blob) (store.Descriptor, error) {
+	for try := 0; ; try++ {
+		s, err := r.start(ctx, digest.Canonical)
+		if err != nil {
+			return store.Descriptor{}, err
+		}
+		d, own, err := r.streamOnce(ctx, s, b)
+		if err == nil {
+			return d, nil
+		}
+		r.cancel(ctx, s)
+		if choice, _ := chooseChunked(err); own || choice != "" || !mayTryAgain(ctx, err) {
+			return store.Descriptor{}, err
+		}
+		if d.Digest != "" { // all was sent, and the PUT failed
+			if found, err := r.hasBlob(ctx, d); err != nil || found {
+				return d, err
+			}
+		}
+		if try >= r.retries() {
+			return store.Descriptor{}, err
+		}
+		r.client.opts.Events.Emit(store.Event{Kind: store.Retrying, Desc: b.Descriptor, Name: store.NameOf(b.Descriptor), Text: err.Error()})
+		if err := pause(ctx, try); err != nil {
+			return store.Descriptor{}, err
+		}
+	}
+}
+
+// streamOnce sends b into s. The descriptor has a digest once everything was
+// sent; own says that the error is the source's, not the registry's.
+//
+// All of it is one chunk, which as the last may be shorter than
+// OCI-Chunk-Min-Length (distribution-spec "Pushing a blob in chunks").
+func (r *repository) streamOnce(ctx context.Context, s *session, b store.Blob) (d store.Descriptor, own bool, err error) {
+	patch := call{
+		Request: r.request(wire.UploadChunk), Location: s.url, Header: octets(), Length: b.Size, Once: true,
+		Want: []int{http.StatusAccepted, http.StatusCreated, http.StatusNoContent},
+	}
+	if b.Size > 0 {
+		patch.Header.Set("Content-Range", "0-"+strconv.FormatInt(b.Size-1, 10))
+	}
+	var sent *hashing // of the last try; the one before ended with a 401
+	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) {
+		rc, err := b.Open(ctx, 0)
+		if err != nil {
+			return nil, err
+		}
+		sent = newHashing(rc, b.Descriptor)
+		return sent, nil
+	}}
+	resp, err := r.client.do(ctx, src.call(ctx, patch))
+	if err == nil {
+		resp.Body.Close()
+		err = sent.wait(ctx)
+	}
+	if e := src.failed(); e != nil {
+		return d, true, e
+	}
+	if err != nil {
+		return d, false, err
+	}
+	d = b.Descriptor
+	if d.Digest, d.Size, err = sent.sum(); err != nil {
+		return store.Descriptor{}, false, err
+	}
+	if loc := resp.Header.Get("Location"); loc != "" {
+		next, err := r.session(resp)
+		if err != nil {
+			return d, false, err
+		}
+		*s = *next
+	}
+	r.known.learn(store.AbilityChunked, store.Yes, answered(patch.Request, resp, ""))
+	return d, false, r.finish(ctx, s, d, nil)
+}
+
+// readSmall reads a blob that may fit into memory; whole says whether it did.
+func readSmall(ctx context.Context, b store.Blob) (raw []byte, whole bool, err error) {
+	rc, err := b.Open(ctx, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	defer rc.Close()
+	raw, err = io.ReadAll(io.LimitReader(rc, smallBlob+1))
+	if err != nil {
+		return nil, false, err
+	}
+	n := int64(len(raw))
+	if b.Size >= 0 && n != b.Size {
+		return nil, false, wrongSize(b.Descriptor, n)
+	}
+	return raw, n <= smallBlob, nil
+}
+
+// wrongSize says that content which should have d.Size bytes has n, or more.
+func wrongSize(d store.Descriptor, n int64) error {
+	return fmt.Errorf("%w: %s has %d bytes, expected %d", store.ErrMismatch, store.NameOf(d), n, d.Size)
+}
+
+// measure reads a blob once to learn its digest and size.
+func measure(ctx context.Context, b store.Blob) (store.Blob, error) {
+	rc, err := b.Open(ctx, 0)
+	if err != nil {
+		return b, err
+	}
+	defer rc.Close()
+	hash := digest.Canonical.Digester()
+	if b.Digest != "" {
+		hash = b.Digest.Algorithm().Digester()
+	}
+	n, err := io.Copy(hash.Hash(), rc)
+	switch {
+	case err != nil:
+		return b, err
+	case b.Size >= 0 && n != b.Size:
+		return b, wrongSize(b.Descriptor, n)
+	case b.Digest != "" && b.Digest != hash.Digest():
+		return b, fmt.Errorf("%w: expected %s, got %s", store.ErrMismatch, b.Digest, hash.Digest())
+	}
+	b.Digest, b.Size = hash.Digest(), n
+	return b, nil
+}
+
+// hashing hashes what is read through it and says ErrMismatch where that has not
+// the size it should have. The transport reads and closes it in a goroutine of its own.
+type hashing struct {
+	io.ReadCloser
+	want   store.Descriptor
+	closed chan struct{}
+	once   sync.Once
+
+	mu   sync.Mutex
+	hash hash.Hash
+	n    int64
+	end  bool
+}
+
+func newHashing(rc io.ReadCloser, want store.Descriptor) *hashing {
+	return &hashing{ReadCloser: rc, want: want, hash: digest.Canonical.Hash(), closed: make(chan struct{})}
+}
+
+func (h *hashing) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hash.Write(p[:n])
+	h.n += int64(n)
+	h.end = h.end || errors.Is(err, io.EOF)
+	if size := h.want.Size; size >= 0 && (h.n > size || h.end && h.n < size) {
+		return 0, wrongSize(h.want, h.n)
+	}
+	return n, err
+}
+
+func (h *hashing) Close() error {
+	defer h.once.Do(func() { close(h.closed) })
+	return h.ReadCloser.Close()
+}
+
+// wait waits until the transport is done with the body: it may still be
+// reading when the answer is there (http.RoundTripper).
+func (h *hashing) wait(ctx context.Context) error {
+	select {
+	case <-h.closed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sum is what was sent. An answer that came before everything was read is
+// none: the upload has to be done again.
+func (h *hashing) sum() (digest.Digest, int64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.end && h.n != h.want.Size {
+		return "", 0, fmt.Errorf("%w: the registry answered before it had all of the blob", store.ErrUnavailable)
+	}
+	return digest.NewDigest(digest.Canonical, h.hash), h.n, nil
+}
+
+// content is the content of a request's body. It keeps the error with which
+// reading ended: that one is reported, not what the registry says of a body
+// cut short.
+type content struct {
+	open func(context.Context) (io.ReadCloser, error)
+
+	mu  sync.Mutex
+	err error
+}
+
+// call gives the request this body.
+func (s *content) call(ctx context.Context, c call) call {
+	if c.Length == 0 {
+		return c // no body at all: Content-Length: 0
+	}
+	c.Body = func() (io.ReadCloser, error) {
+		s.fail(nil)
+		rc, err := s.open(ctx)
+		if err != nil {
+			s.fail(err)
+			return nil, err
+		}
+		return &contentReader{ReadCloser: rc, of: s}, nil
+	}
+	return c
+}
+
+func (s *content) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *content) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+type contentReader struct {
+	io.ReadCloser
+	of     *content
+	mu     sync.Mutex
+	closed bool
+}
+
+func (r *contentReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.mu.Lock()
+		closed := r.closed
+		r.mu.Unlock()
+		if !closed { // else the transport gave up, not the source
+			r.of.fail(err)
+		}
+	}
+	return n, err
+}
+
+func (r *contentReader) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	return r.ReadCloser.Close()
+}

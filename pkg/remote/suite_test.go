@@ -1,0 +1,65 @@
+package remote_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/remote"
+	"github.com/stet-oci/stet/pkg/serve"
+	"github.com/stet-oci/stet/pkg/store"
+	"github.com/stet-oci/stet/pkg/store/storetest"
+)
+
+// TestStore runs the suite over the wire: a full registry, and registries that
+// lack what real ones lack. What the user sees is the same.
+func TestStore(t *testing.T) {
+	full := serve.Quirks{ArtifactManifests: true, AnyManifest: true, Sparse: true}
+	with := func(change func(*serve.Quirks)) serve.Quirks {
+		q := full
+		change(&q)
+		return q
+	}
+	for _, tc := range []struct {
+		name   string
+		quirks serve.Quirks
+		opts   remote.Options
+		limits storetest.Limits
+	}{
+		{name: "full", quirks: full},
+		{name: "absolute", quirks: with(func(q *serve.Quirks) { q.AbsoluteLocation, q.PageSize = true, 1 })},
+		{name: "sparing", quirks: with(func(q *serve.Quirks) {
+			q.NoSinglePost, q.NoChunked, q.NoMount, q.NoRange, q.NoDigestHeader, q.NoMultiTag = true, true, true, true, true, true
+		})},
+		{name: "no filter", quirks: with(func(q *serve.Quirks) { q.NoFilter, q.NoOCISubject, q.NoLinkBrackets, q.PageSize = true, true, true, 1 })},
+		{name: "tag schema", quirks: with(func(q *serve.Quirks) { q.NoReferrersAPI, q.NoOCISubject = true, true }), limits: storetest.Limits{Writers: 3}},
+		{name: "deletes off", quirks: with(func(q *serve.Quirks) { q.NoDelete = true }),
+			limits: storetest.Limits{NoBlobDelete: true, NoManifestDelete: true, NoTagDelete: true}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			storetest.RunWith(t, func(t *testing.T) store.Store {
+				h := serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: tc.quirks})
+				srv := httptest.NewServer(h)
+				t.Cleanup(srv.Close)
+				s, err := remote.Open(registryRef(srv.URL, "app"), plain(tc.opts))
+				if err != nil {
+					t.Fatal(err)
+				}
+				remote.SettleSoon(s)
+				return s
+			}, tc.limits)
+		})
+	}
+}
+
+func registryRef(url, repo string) store.Ref {
+	return store.Ref{Scheme: store.SchemeRegistry, Host: strings.TrimPrefix(url, "http://"), Repo: repo}
+}
+
+func plain(o remote.Options) remote.Options {
+	http := true
+	o.PlainHTTP = &http
+	return o
+}

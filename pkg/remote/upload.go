@@ -1,0 +1,350 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// PutBlob uploads or mounts a blob. The same digest is uploaded once, also by
+// several goroutines. What the bytes are is proven while they are sent, so
+// that content which is not what it claims never completes.
+func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
+	if b.Digest == "" {
+		return r.putUnnamed(ctx, b)
+	}
+	if err := store.CheckDigest(b.Digest); err != nil {
+		return store.Put{}, err
+	}
+	unlock, err := r.flights.lock(ctx, b.Digest)
+	if err != nil {
+		return store.Put{}, err
+	}
+	defer unlock()
+	put := store.Put{Descriptor: b.Descriptor, How: store.Present}
+	if size, done := r.flights.has(b.Digest); done && (b.Size == size || b.Size < 0) {
+		put.Size = size
+		return put, nil
+	}
+	if b.Size < 0 {
+		if b, err = measure(ctx, b); err != nil {
+			return store.Put{}, err
+		}
+		put.Size = b.Size
+	}
+	if put.How, err = r.putNamed(ctx, b); err != nil {
+		return store.Put{}, fmt.Errorf("blob %s: %w", b.Digest, err)
+	}
+	r.flights.add(b.Descriptor)
+	return put, nil
+}
+
+// flights are the uploads under way, locked by digest, and those done.
+type flights struct {
+	locks
+	mu   sync.Mutex
+	done map[digest.Digest]int64 // with their sizes
+}
+
+func (f *flights) has(d digest.Digest) (int64, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	size, ok := f.done[d]
+	return size, ok
+}
+
+func (f *flights) add(d store.Descriptor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done == nil {
+		f.done = map[digest.Digest]int64{}
+	}
+	f.done[d.Digest] = d.Size
+}
+
+func (f *flights) forget(d digest.Digest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.done, d)
+}
+
+// putNamed brings a blob of known digest and size into the repository with as
+// few requests as the registry allows.
+func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, error) {
+	from, sameHost := strings.CutPrefix(b.Home, r.client.host+"/")
+	var s *session
+	if sameHost && from != r.name {
+		mounted, opened, err := r.mount(ctx, b.Digest, from)
+		if err != nil || mounted {
+			return store.Mounted, err
+		}
+		s = opened
+	}
+	if b.Size > smallBlob || sameHost && from == r.name {
+		// Many bytes are worth a question.
+		if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
+			r.cancel(ctx, s)
+			return store.Present, err
+		}
+	}
+	if b.Size > smallBlob {
+		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
+		return store.Sent, r.send(ctx, b.Descriptor, src, s)
+	}
+	raw, err := store.ReadBlob(ctx, b, smallBlob)
+	if err != nil {
+		r.cancel(ctx, s)
+		return "", err
+	}
+	return store.Sent, r.putSmall(ctx, b.Descriptor, raw, s)
+}
+
+// putSmall sends bytes in memory: one POST where the registry takes that,
+// else POST and PUT.
+func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byte, s *session) error {
+	src := &content{open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }}
+	if s != nil || r.known.of(store.AbilitySinglePost) == store.No {
+		return r.send(ctx, d, src, s)
+	}
+	req := r.request(wire.UploadSingle)
+	req.Digest = d.Digest
+	resp, err := r.client.do(ctx, src.call(ctx, call{
+		Request: req, Header: octets(), Length: d.Size, Want: []int{http.StatusCreated, http.StatusAccepted},
+	}))
+	evidence := store.Evidence{}
+	if err == nil {
+		defer resp.Body.Close()
+		evidence = answered(req, resp, "")
+		if resp.StatusCode == http.StatusCreated {
+			r.known.learn(store.AbilitySinglePost, store.Yes, evidence)
+			return checkDigestHeader(resp, d.Digest)
+		}
+		if s, err = r.session(resp); err != nil {
+			return err
+		}
+	} else if e := statusOf(err); e != nil {
+		evidence = refused(req, e)
+	}
+	choice, reason := chooseUpload(err)
+	if choice == "" {
+		return err
+	}
+	r.known.learn(store.AbilitySinglePost, store.No, evidence)
+	r.fallback(choice, reason)
+	return r.send(ctx, d, src, s)
+}
+
+// chooseUpload decides what follows a POST with digest and body that did not
+// store the blob (distribution-spec "Single POST"); "" is to fail.
+func chooseUpload(err error) (choice, reason string) {
+	if err == nil {
+		return "post-put", "the registry does not store a blob by one POST: it answered 202 and opened an upload"
+	}
+	e := statusOf(err, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusLengthRequired,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusNotImplemented)
+	if e != nil {
+		return "post-put", fmt.Sprintf("the registry does not store a blob by one POST: it answered %d", e.Status)
+	}
+	return "", ""
+}
+
+// mount asks the registry to link the blob from another of its repositories.
+// Where it does not, it may have opened an upload, which is then used.
+func (r *repository) mount(ctx context.Context, d digest.Digest, from string) (bool, *session, error) {
+	req := r.request(wire.UploadMount)
+	req.Digest, req.From = d, from
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
+	var s *session
+	if err == nil {
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusCreated {
+			r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
+			if err = checkDigestHeader(resp, d); err == nil {
+				return true, nil, nil
+			}
+		} else if s, err = r.session(resp); err != nil {
+			return false, nil, err
+		}
+	}
+	choice, reason := chooseMount(err)
+	if choice == "" {
+		return false, nil, err
+	}
+	r.fallback(choice, reason)
+	return false, s, nil
+}
+
+// chooseMount decides what follows a mount that was not done; "" is to fail.
+func chooseMount(err error) (choice, reason string) {
+	if err == nil {
+		return "upload", "the registry did not mount the blob: it answered 202 and opened an upload"
+	}
+	if errors.Is(err, store.ErrMismatch) {
+		return "upload", "the registry says that it mounted another blob than it was asked for"
+	}
+	e := statusOf(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
+		http.StatusNotFound, http.StatusMethodNotAllowed)
+	if e != nil {
+		return "upload", fmt.Sprintf("the registry did not mount the blob: it answered %d", e.Status)
+	}
+	return "", ""
+}
+
+// session is an upload that the registry opened.
+type session struct {
+	url *url.URL // Location, to be used as it is
+}
+
+// session reads the Location of an answer (distribution-spec "Pushing blobs").
+func (r *repository) session(resp *http.Response) (*session, error) {
+	u, err := r.client.resolve(resp.Header.Get("Location"), resp)
+	if err != nil {
+		return nil, err
+	}
+	return &session{u}, nil
+}
+
+// start opens an upload.
+func (r *repository) start(ctx context.Context, alg digest.Algorithm) (*session, error) {
+	req := r.request(wire.UploadStart)
+	if alg != digest.Canonical {
+		req.Algorithm = alg.String()
+	}
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusAccepted}})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return r.session(resp)
+}
+
+// send puts the content into an upload: into s, or a new one where that is nil
+// or failed. Whether a failed PUT stored the blob after all is asked first.
+func (r *repository) send(ctx context.Context, d store.Descriptor, src *content, s *session) (err error) {
+	for try := 0; ; try++ {
+		if s == nil {
+			if s, err = r.start(ctx, d.Digest.Algorithm()); err != nil {
+				return err
+			}
+		}
+		err = r.finish(ctx, s, d, src)
+		if err == nil {
+			return nil
+		}
+		if src.failed() != nil || !mayTryAgain(ctx, err) {
+			r.cancel(ctx, s)
+			return err
+		}
+		r.cancel(ctx, s)
+		s = nil
+		if found, err := r.hasBlob(ctx, d); err != nil || found {
+			return err
+		}
+		if try >= r.retries() {
+			return err
+		}
+		r.client.opts.Events.Emit(store.Event{Kind: store.Retrying, Desc: d, Name: store.NameOf(d), Text: err.Error()})
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+// finish closes an upload with PUT; src is what is left to send, nil for nothing.
+func (r *repository) finish(ctx context.Context, s *session, d store.Descriptor, src *content) error {
+	req := r.request(wire.UploadFinish)
+	req.Digest = d.Digest
+	put := call{Request: req, Location: s.closing(d.Digest), Once: true, Want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}}
+	if src != nil {
+		put.Header, put.Length = octets(), d.Size
+		put = src.call(ctx, put)
+	}
+	resp, err := r.client.do(ctx, put)
+	if src != nil && src.failed() != nil {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return src.failed() // the registry's answer is only an echo of it
+	}
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if d.Digest.Algorithm() == digest.SHA512 && headerDigest(resp) == d.Digest {
+		r.known.learn(store.AbilitySHA512, store.Yes, answered(req, resp, "Docker-Content-Digest"))
+	}
+	return checkDigestHeader(resp, d.Digest)
+}
+
+// closing is the Location with the digest after its own query.
+func (s *session) closing(d digest.Digest) *url.URL {
+	u := *s.url
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += "digest=" + url.QueryEscape(d.String())
+	return &u
+}
+
+// cancel gives an upload up, nil too. That it fails changes nothing
+// (distribution-spec end-14), and it must not hold up an interrupt.
+func (r *repository) cancel(ctx context.Context, s *session) {
+	if s == nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	resp, err := r.client.do(ctx, call{Request: r.request(wire.UploadCancel), Location: s.url, Once: true})
+	if err == nil {
+		resp.Body.Close()
+	}
+}
+
+const cancelTimeout = time.Second
+
+// hasBlob says whether the blob is in the repository with the size that d says.
+// Another size is no answer: the content has to prove itself.
+func (r *repository) hasBlob(ctx context.Context, d store.Descriptor) (bool, error) {
+	req := r.request(wire.BlobHead)
+	req.Digest = d.Digest
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusOK}})
+	switch {
+	case statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed) != nil:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	resp.Body.Close()
+	return resp.ContentLength == d.Size && checkDigestHeader(resp, d.Digest) == nil, nil
+}
+
+// mayTryAgain: a new upload may succeed where this one failed. A session that
+// is gone is such a case.
+func mayTryAgain(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && (errors.Is(err, store.ErrUnavailable) ||
+		statusOf(err, http.StatusNotFound, http.StatusConflict, http.StatusRequestedRangeNotSatisfiable) != nil)
+}
+
+// retries is how often a whole transfer starts anew.
+func (r *repository) retries() int { return max(0, r.client.opts.Retries) }
+
+// pause waits as long as between requests: longer with each try, more or less by chance.
+func pause(ctx context.Context, try int) error {
+	d := min(firstWait<<min(try, 10), maxWait)
+	return waitFor(ctx, d/2+rand.N(d/2))
+}
+
+func octets() http.Header { return http.Header{"Content-Type": {"application/octet-stream"}} }
