@@ -1,0 +1,105 @@
+package artifact
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// maxName is how many bytes one element of a path may have; file systems in
+// common use agree on it.
+const maxName = 255
+
+// checkName says why a slash-separated name must not become a path below a
+// directory, or nil. Windows reads more characters and names as special; the
+// flag is a parameter so that its rules are tested everywhere.
+func checkName(name string, windows bool) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case strings.HasPrefix(name, "/"):
+		return errors.New("the path is absolute")
+	case path.Clean(name) == ".":
+		return errors.New("the path names the directory itself")
+	}
+	if strings.IndexFunc(name, unicode.IsControl) >= 0 {
+		return errors.New("it has control characters")
+	}
+	for _, part := range strings.Split(name, "/") {
+		if part == ".." {
+			return errors.New(`".." leads out of the directory`)
+		}
+		if len(part) > maxName {
+			return fmt.Errorf("a part of it is longer than %d bytes", maxName)
+		}
+		if windows {
+			if err := checkWindowsPart(part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkWindowsPart refuses what Windows takes for something else than a file
+// of that name.
+func checkWindowsPart(part string) error {
+	if i := strings.IndexAny(part, `\:<>"|?*`); i >= 0 {
+		return fmt.Errorf("Windows forbids %q in names", part[i])
+	}
+	if part != "" && part != "." && strings.HasSuffix(strings.TrimRight(part, " "), ".") || strings.HasSuffix(part, " ") {
+		return errors.New("Windows drops a dot or space at the end of a name")
+	}
+	stem, _, _ := strings.Cut(strings.ToUpper(part), ".")
+	stem = strings.TrimRight(stem, " ")
+	device := slices.Contains([]string{"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}, stem)
+	if digit, ok := strings.CutPrefix(stem, "COM"); ok {
+		device = device || isPortDigit(digit)
+	}
+	if digit, ok := strings.CutPrefix(stem, "LPT"); ok {
+		device = device || isPortDigit(digit)
+	}
+	if device {
+		return fmt.Errorf("%s is a device on Windows", stem)
+	}
+	return nil
+}
+
+func isPortDigit(s string) bool {
+	return slices.Contains([]string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "¹", "²", "³"}, s)
+}
+
+// checkLink says why the target of a symbolic link may lead out of the
+// directory, or nil. name is the link's own path below that directory.
+//
+// A target is any number of ".." and then names. With ".." after a name the
+// text does not tell where the kernel ends up, because the name may be a link
+// itself; without, every link that is met on the way stays inside for the same
+// reason as this one.
+func checkLink(name, target string, windows bool) error {
+	if windows && strings.ContainsAny(target, `\:`) || strings.HasPrefix(target, "/") || target == "" {
+		return fmt.Errorf("the symbolic link to %q leads out of the directory", target)
+	}
+	if strings.ContainsRune(target, 0) {
+		return errors.New("the target of the symbolic link has a NUL")
+	}
+	depth := strings.Count(path.Clean(name), "/")
+	down := false
+	for _, part := range strings.Split(target, "/") {
+		switch {
+		case part == "" || part == ".":
+		case part != "..":
+			down = true
+		case down:
+			return fmt.Errorf(`the symbolic link to %q goes down and up again, so that it may lead anywhere`, target)
+		case depth == 0:
+			return fmt.Errorf("the symbolic link to %q leads out of the directory", target)
+		default:
+			depth--
+		}
+	}
+	return nil
+}

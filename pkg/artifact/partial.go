@@ -1,0 +1,225 @@
+package artifact
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/stet-oci/stet/pkg/store"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// partial is a file under a name that nobody takes for the final one, in the
+// same directory, so that one rename ends it. Its name is made of the final
+// name and the digest: after kill -9 the next run finds it and goes on. A lock
+// keeps two running processes apart.
+type partial struct {
+	root *os.Root
+	name string // below root
+	file *os.File
+}
+
+// partialName is the name for content of a digest that will be called name.
+func partialName(name string, d digest.Digest) string {
+	dir, base := path.Split(name)
+	const room = maxName - len("..123456789012.partial")
+	if len(base) > room {
+		base = base[:room]
+		for !utf8.ValidString(base) && len(base) > room-utf8.UTFMax { // not in the middle of a letter
+			base = base[:len(base)-1]
+		}
+	}
+	return dir + "." + base + "." + d.Encoded()[:12] + ".partial"
+}
+
+// openPartial opens the partial file for name, taking over what a dead process
+// left. Where another process is at work on it, or something else than a file
+// has its name, a new one with a random name is opened.
+func openPartial(root *os.Root, name string, d digest.Digest) (*partial, error) {
+	p := &partial{root: root, name: partialName(name, d)}
+	taken, err := p.take()
+	if err != nil || taken {
+		return p, err
+	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand's contract
+	// The hash part of the name is the random one, so that it is as short.
+	p.name = partialName(name, digest.NewDigestFromEncoded(digest.SHA256, fmt.Sprintf("%x", random)))
+	p.file, err = root.OpenFile(filepath.FromSlash(p.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	return p, err
+}
+
+// take opens and locks the file under its regular name. It is false where the
+// name is not to be had.
+func (p *partial) take() (bool, error) {
+	name := filepath.FromSlash(p.name)
+	for range 10 {
+		flags := os.O_RDWR
+		before, err := p.root.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			flags |= os.O_CREATE | os.O_EXCL
+		case err != nil:
+			return false, err
+		case !before.Mode().IsRegular():
+			return false, nil // never opened: a link may lead anywhere, a pipe blocks
+		}
+		f, err := p.root.OpenFile(name, flags, 0o666)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			continue // it came or went in between
+		}
+		if errors.Is(err, fs.ErrPermission) && before != nil {
+			return false, nil // another user's
+		}
+		if err != nil {
+			return false, err
+		}
+		locked, err := lockFile(f)
+		if err != nil || !locked {
+			f.Close()
+			return false, err
+		}
+		// Before the lock was ours, its owner may have renamed or removed it.
+		now, err := p.root.Lstat(name)
+		opened, statErr := f.Stat()
+		if err == nil && statErr == nil && now.Mode().IsRegular() && os.SameFile(now, opened) {
+			p.file = f
+			return true, nil
+		}
+		f.Close()
+	}
+	return false, nil
+}
+
+// fill makes the file the content of blob. What a dead process left is kept
+// when the whole then has the digest; otherwise it starts over, once.
+func (p *partial) fill(ctx context.Context, blob store.Blob, want store.Descriptor) error {
+	sum := want.Digest.Algorithm().Hash()
+	have, err := p.hashExisting(ctx, sum, want.Size)
+	if err != nil {
+		return err
+	}
+	if have > 0 {
+		err := p.appendFrom(ctx, blob, want, have, sum)
+		again := errors.Is(err, store.ErrMismatch) || errors.Is(err, store.ErrRange) || errors.Is(err, store.ErrUnsupported)
+		if !again {
+			return err
+		}
+		if err := p.truncate(); err != nil {
+			return err
+		}
+		sum.Reset()
+	}
+	return p.appendFrom(ctx, blob, want, 0, sum)
+}
+
+func (p *partial) truncate() error {
+	if err := p.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := p.file.Seek(0, io.SeekStart)
+	return err
+}
+
+// hashExisting hashes what is in the file and leaves it at its end. A file
+// that is longer than the content is emptied.
+func (p *partial) hashExisting(ctx context.Context, sum hash.Hash, size int64) (int64, error) {
+	info, err := p.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if info.Size() > size {
+		return 0, p.truncate()
+	}
+	return copyContext(ctx, sum, p.file, size)
+}
+
+// appendFrom adds what follows the first have bytes, and proves the whole.
+func (p *partial) appendFrom(ctx context.Context, blob store.Blob, want store.Descriptor, have int64, sum hash.Hash) error {
+	if have < want.Size {
+		rc, err := blob.Open(ctx, have)
+		if err != nil {
+			return err
+		}
+		n, err := copyContext(ctx, io.MultiWriter(p.file, sum), rc, want.Size-have)
+		if closeErr := rc.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			return err
+		}
+		have += n
+	}
+	if have != want.Size {
+		return fmt.Errorf("%w: %s ends after %d of %d bytes", store.ErrMismatch, want.Digest, have, want.Size)
+	}
+	if got := digest.NewDigest(want.Digest.Algorithm(), sum); got != want.Digest {
+		return fmt.Errorf("%w: expected %s, got %s", store.ErrMismatch, want.Digest, got)
+	}
+	return p.file.Sync()
+}
+
+// copyContext copies at most limit bytes; one more is ErrMismatch. It stops
+// when ctx does.
+func copyContext(ctx context.Context, w io.Writer, r io.Reader, limit int64) (int64, error) {
+	buf := make([]byte, min(copyBuffer, limit+1))
+	var n int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		m, err := r.Read(buf)
+		if n += int64(m); n > limit {
+			return n, fmt.Errorf("%w: there are more than %d bytes", store.ErrMismatch, limit)
+		}
+		if _, err := w.Write(buf[:m]); err != nil {
+			return n, err
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
+}
+
+// commit gives the file its final name; a file or link of that name is
+// replaced.
+func (p *partial) commit(name string) error {
+	f := p.file
+	p.file = nil
+	if closeBeforeRename {
+		if err := f.Close(); err != nil {
+			return err
+		}
+		return p.root.Rename(filepath.FromSlash(p.name), filepath.FromSlash(name))
+	}
+	err := p.root.Rename(filepath.FromSlash(p.name), filepath.FromSlash(name))
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// discard removes the file, unless it was committed.
+func (p *partial) discard() {
+	if p == nil || p.file == nil {
+		return
+	}
+	if closeBeforeRename {
+		_ = p.file.Close()
+	}
+	_ = p.root.Remove(filepath.FromSlash(p.name)) // nothing more can be done about it
+	_ = p.file.Close()
+	p.file = nil
+}

@@ -1,0 +1,258 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stet-oci/stet/pkg/store"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// The defaults of UnpackOptions.
+const (
+	DefaultUnpackConcurrency       = 3
+	DefaultMaxEntries              = 1_000_000
+	DefaultMaxUnpacked       int64 = 256 << 30
+)
+
+// UnpackOptions say where files go and what may be replaced.
+type UnpackOptions struct {
+	Dir            string // output directory, made if need be; "" is the working directory
+	KeepOld        bool   // an existing file is ErrExists instead of being replaced
+	AllowTraversal bool   // titles may be absolute and have ".."
+	Config         string // save the config under this name; "" does not
+	ConfigType     string // save it only where it has this media type
+	Concurrency    int    // blobs in work at once; 0 is DefaultUnpackConcurrency
+	MaxEntries     int    // in a packed directory; 0 is DefaultMaxEntries, below 0 no limit
+	MaxUnpacked    int64  // bytes of a packed directory; 0 is DefaultMaxUnpacked, below 0 no limit
+}
+
+// Outcome says how a file came to be.
+type Outcome string
+
+// The ways in which a file comes to be.
+const (
+	Downloaded Outcome = "downloaded" // read from the store
+	Restored   Outcome = "restored"   // the content of another file of the artifact
+	Skipped    Outcome = "skipped"    // it was there with this very content
+)
+
+// Unpacked is a file or directory that Unpack made.
+type Unpacked struct {
+	Path       string // absolute; a directory ends with a slash
+	Descriptor store.Descriptor
+	Outcome    Outcome
+}
+
+// Result is what Unpack did.
+type Result struct {
+	Files    []Unpacked         // in the order of the manifest, the config first
+	Untitled []store.Descriptor // layers without a title, which were not read; never the empty descriptor
+}
+
+// Unpack writes the titled layers of m as files below a directory.
+//
+// Everything is fetched and proven under other names first; only when all of
+// it is there do the files get their names, in the order of the manifest. On an
+// error before that there is nothing new in the directory. A title or tar
+// entry that leads out of it is ErrInvalid, content that is not what its
+// descriptor says ErrMismatch, and something in the way ErrExists.
+//
+// Unpack proves all bytes itself; src need not.
+func Unpack(ctx context.Context, src store.Reader, m store.Manifest, o UnpackOptions) (Result, error) {
+	outline, err := store.ParseOutline(m)
+	if err != nil {
+		return Result{}, err
+	}
+	if m.MediaType == store.MediaTypeIndex || m.MediaType == store.MediaTypeDockerIndex {
+		return Result{}, fmt.Errorf("%w: %s is an index; unpack one of its manifests", store.ErrUnsupported, m.Digest)
+	}
+	u := &unpacking{src: src, UnpackOptions: o}
+	defer u.close()
+	result := Result{Untitled: u.plan(outline)}
+	err = u.check(ctx)
+	if err == nil {
+		err = u.run(ctx)
+	}
+	if err != nil {
+		u.undo()
+		return result, err
+	}
+	for _, t := range u.targets {
+		name := t.path
+		if t.unpack {
+			name = strings.TrimSuffix(name, "/") + "/"
+		}
+		result.Files = append(result.Files, Unpacked{Path: name, Descriptor: t.desc, Outcome: t.outcome})
+	}
+	return result, nil
+}
+
+// unpacking is one call of Unpack.
+type unpacking struct {
+	UnpackOptions
+	src     store.Reader
+	targets []*target
+	roots   []*os.Root
+	outer   []string  // directories above the roots, and made[] those below
+	made    []madeDir // in the order in which they were made
+}
+
+type madeDir struct {
+	root *os.Root
+	name string
+}
+
+// plan lists the targets, and returns the layers that have no title.
+func (u *unpacking) plan(outline *store.Outline) (untitled []store.Descriptor) {
+	if c := outline.Config; c != nil && u.Config != "" && (u.ConfigType == "" || u.ConfigType == c.MediaType) {
+		u.targets = append(u.targets, &target{desc: *c, title: filepath.ToSlash(u.Config)})
+	}
+	for _, d := range outline.Layers {
+		title := d.Annotations[ocispec.AnnotationTitle]
+		switch {
+		case title != "":
+			u.targets = append(u.targets, &target{desc: d, title: title, unpack: d.Annotations[AnnotationUnpack] == "true"})
+		case d.MediaType != ocispec.MediaTypeEmptyJSON:
+			untitled = append(untitled, d)
+		}
+	}
+	return untitled
+}
+
+// run fetches everything, then gives the files their names.
+func (u *unpacking) run(ctx context.Context) error {
+	groups := map[digest.Digest][]*target{}
+	var order []digest.Digest
+	for _, t := range u.targets {
+		if t.outcome == Skipped {
+			continue
+		}
+		if err := u.makeParents(t); err != nil {
+			return err
+		}
+		if groups[t.desc.Digest] == nil {
+			order = append(order, t.desc.Digest)
+		}
+		groups[t.desc.Digest] = append(groups[t.desc.Digest], t)
+	}
+	work, fetchCtx := errgroup.WithContext(ctx)
+	work.SetLimit(max(1, orDefault(u.Concurrency, DefaultUnpackConcurrency)))
+	for _, d := range order {
+		work.Go(func() error { return u.fetch(fetchCtx, groups[d]) })
+	}
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	for _, t := range u.targets {
+		if err := u.finish(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetch gets the content of targets that have the same: from the store for the
+// first, from there for the others.
+func (u *unpacking) fetch(ctx context.Context, same []*target) error {
+	blob, err := u.src.Blob(ctx, same[0].desc)
+	if err != nil {
+		return err
+	}
+	for i, t := range same {
+		t.outcome = Downloaded
+		if i > 0 {
+			t.outcome = Restored
+			blob = same[0].part.blob(t.desc)
+		}
+		if t.part, err = openPartial(t.root, t.name, t.desc.Digest); err != nil {
+			return err
+		}
+		if err := t.part.fill(ctx, blob, t.desc); err != nil {
+			return fmt.Errorf("%s: %w", t.title, err)
+		}
+		if t.unpack {
+			if err := u.prove(ctx, t); err != nil {
+				return fmt.Errorf("%s: %w", t.title, err)
+			}
+		}
+	}
+	return nil
+}
+
+// blob is the content of a partial file that is complete.
+func (p *partial) blob(d store.Descriptor) store.Blob {
+	return store.Blob{Descriptor: d, Open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(p.file, offset, d.Size-offset)), nil
+	}}
+}
+
+// finish gives a target its name, or extracts it.
+func (u *unpacking) finish(ctx context.Context, t *target) error {
+	if t.outcome == Skipped {
+		return nil
+	}
+	if t.unpack {
+		if err := u.extract(ctx, t); err != nil {
+			return fmt.Errorf("%s: %w", t.title, err)
+		}
+		t.part.discard()
+		return nil
+	}
+	return t.part.commit(t.name)
+}
+
+// makeParents makes the directories above a target. Those that are there were
+// looked at by inspect.
+func (u *unpacking) makeParents(t *target) error {
+	for i, c := range t.name {
+		if c != '/' {
+			continue
+		}
+		name := t.name[:i]
+		err := t.root.Mkdir(filepath.FromSlash(name), 0o777)
+		switch {
+		case err == nil:
+			u.made = append(u.made, madeDir{t.root, name})
+		case !errors.Is(err, fs.ErrExist):
+			return err
+		}
+	}
+	return nil
+}
+
+// undo removes what was made before a failure; directories that are not empty
+// stay.
+func (u *unpacking) undo() {
+	for _, t := range u.targets {
+		t.part.discard()
+	}
+	for i := len(u.made) - 1; i >= 0; i-- {
+		_ = u.made[i].root.Remove(filepath.FromSlash(u.made[i].name))
+	}
+	for i := len(u.outer) - 1; i >= 0; i-- {
+		_ = os.Remove(u.outer[i])
+	}
+}
+
+func (u *unpacking) close() {
+	for _, r := range u.roots {
+		_ = r.Close()
+	}
+}
+
+func orDefault[T int | int64](n, def T) T {
+	if n == 0 {
+		return def
+	}
+	return n
+}
