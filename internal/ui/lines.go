@@ -1,0 +1,113 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Verbs is how a command calls what happens to a blob. They are padded to the
+// width of Start where a line has them in front of a digest or a name.
+type Verbs struct {
+	Start   string // begins to move
+	Sent    string // has moved
+	Present string // was there before
+	Again   string // the same content again, under another name
+	Mounted string // was linked from another repository
+}
+
+// PushVerbs gives the verbs of push, attach, manifest push and blob push.
+func PushVerbs() Verbs {
+	return Verbs{Start: "Uploading", Sent: "Uploaded", Present: "Exists", Again: "Exists", Mounted: "Mounted"}
+}
+
+// PullVerbs gives the verbs of pull.
+func PullVerbs() Verbs {
+	return Verbs{Start: "Downloading", Sent: "Downloaded", Present: "Skipped", Again: "Restored", Mounted: "Restored"}
+}
+
+// CopyVerbs gives the verbs of cp.
+func CopyVerbs() Verbs {
+	return Verbs{Start: "Copying", Sent: "Copied", Present: "Exists", Again: "Skipped", Mounted: "Mounted"}
+}
+
+// verb is the verb of a change that has a line, or "".
+func (v Verbs) verb(c change) string {
+	switch {
+	case c.step == began:
+		return v.Start
+	case c.step == failed:
+		return "Failed"
+	case c.step != arrived:
+		return ""
+	case c.again:
+		return v.Again
+	case c.event.How == store.Present:
+		return v.Present
+	case c.event.How == store.Mounted:
+		return v.Mounted
+	}
+	return v.Sent
+}
+
+// status is the status line of a blob without its end of line:
+//
+//	Uploaded  44136fa355b3 application/vnd.oci.empty.v1+json
+//
+// A blob whose digest is not known yet is told by its name alone.
+func (v Verbs) status(c change) string {
+	line := fmt.Sprintf("%-*s %s", len(v.Start), v.verb(c), blobName(c.blob))
+	if c.step == failed && c.event.Text != "" {
+		line += ": " + Escape(c.event.Text)
+	}
+	return line
+}
+
+func blobName(b *blob) string {
+	if b.desc.Digest == "" {
+		return Escape(b.name)
+	}
+	return short(b.desc.Digest) + " " + Escape(b.name)
+}
+
+// short is the beginning of a digest by which people tell content apart.
+func short(d digest.Digest) string {
+	_, hex, ok := strings.Cut(d.String(), ":")
+	if !ok {
+		hex = d.String()
+	}
+	return Escape(hex[:min(12, len(hex))])
+}
+
+// note is the line for an event that is no status of a blob, without its end
+// of line. The program's name is in front.
+func note(program string, e store.Event) string {
+	switch e.Kind {
+	case store.Fallback:
+		return fmt.Sprintf("%s: %s: %s", program, fallbackTold(e.Choice), Escape(e.Text))
+	case store.Retrying:
+		if e.Name != "" {
+			return fmt.Sprintf("%s: trying again with %s: %s", program, Escape(e.Name), Escape(e.Text))
+		}
+		return fmt.Sprintf("%s: trying again: %s", program, Escape(e.Text))
+	}
+	return fmt.Sprintf("%s: warning: %s", program, Escape(e.Text))
+}
+
+// fallbackTold says what was done instead, for the choices of design §6.
+func fallbackTold(choice string) string {
+	switch choice {
+	case "referrers-tag":
+		return "referrers are kept under the tag schema"
+	case "upload":
+		return "uploaded instead of mounted"
+	case "post-put":
+		return "uploaded with two requests instead of one"
+	case "chunks":
+		return "uploaded in chunks"
+	}
+	return "took another way, " + Escape(choice)
+}
