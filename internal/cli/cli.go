@@ -1,0 +1,150 @@
+// Package cli is the command line of stet: it turns arguments into options and
+// references, opens stores, calls the packages that do the work, and prints
+// what came of it. One file holds one command, or what several share.
+//
+// It decides nothing about manifests, transfers or registries; what a command
+// does beyond flags and words belongs in pkg.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/internal/ui"
+)
+
+// app is what all commands share: where to read and write, and the machine's
+// environment and clock, which a test replaces.
+type app struct {
+	name    string // as the program was called
+	streams *ui.Streams
+	getenv  func(string) string
+	now     func() time.Time
+}
+
+// Main runs the program and gives its exit code. args[0] is the name that it
+// was called by: help and hints say that name.
+func Main(args []string, stdin, stdout, stderr *os.File, getenv func(string) string) int {
+	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+	a := &app{name: name, streams: ui.System(stdin, stdout, stderr, getenv), getenv: getenv, now: time.Now}
+	a.streams.Program = name
+	ctx, stop := interruptible(context.Background())
+	defer stop()
+	return a.run(ctx, args[1:])
+}
+
+// run executes one command line and explains its error on stderr.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(a.streams.In)
+	root.SetOut(a.streams.Out)
+	root.SetErr(a.streams.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.streams.OutErr()
+	}
+	if err == nil {
+		return exitDone
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = errors.Join(cause, err)
+	}
+	e := a.explain(err)
+	fmt.Fprintln(a.streams.Err, e.String())
+	return e.Code
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ sig os.Signal }
+
+func (e interrupted) Error() string {
+	if e.sig == syscall.SIGTERM {
+		return "terminated"
+	}
+	return "interrupted"
+}
+
+// interruptible ends the context at the first SIGINT or SIGTERM, so that
+// transfers stop and clean up. A second signal ends the program as it would
+// have without us.
+func interruptible(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case sig := <-signals:
+			signal.Stop(signals)
+			cancel(interrupted{sig})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
+
+// newRoot is the command tree.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   a.name,
+		Short: "Push, pull and copy OCI artifacts; their digests never move",
+		Long: `stet moves OCI artifacts between files, registries and layouts, and the digest
+of an artifact never moves with them: the same content and flags give the same
+digest everywhere, and a copy is byte-exact or refused.
+
+A reference is HOST[:PORT]/REPO[:TAG[,TAG...]][@DIGEST] or oci:DIR[:TAG][@DIGEST].
+
+Exit codes:
+` + exitCodeHelp(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.AddCommand(
+		newPush(a), newPull(a), newCopy(a), newManifest(a), newResolve(a), newTag(a),
+		newLogin(a), newLogout(a), newServe(a), newVersion(a),
+	)
+	settle(root, a.name)
+	return root
+}
+
+// settle finishes the tree: examples say the name that the program was called
+// by, and wrong arguments and unknown commands are usage errors everywhere.
+func settle(cmd *cobra.Command, name string) {
+	cmd.Example = strings.ReplaceAll(cmd.Example, "{name}", name)
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage(cmd, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		settle(sub, name)
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, aliases []string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Aliases: aliases, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}

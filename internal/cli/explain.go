@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/graph"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// The exit codes: the class of what happened.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNo          = 3
+	exitAuth        = 4
+	exitNotFound    = 5
+	exitRefused     = 6
+	exitMismatch    = 7
+	exitUnavailable = 8
+	exitInterrupted = 130
+	exitTerminated  = 143
+)
+
+// exitCodes is the table of the codes: help, docs and tests are made from it.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitDone, "done"},
+	{exitFailed, "failed, not classified"},
+	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
+	{exitNo, "the answer is no: verify found faults, diff differs, sync check is stale"},
+	{exitAuth, "not signed in, or not allowed"},
+	{exitNotFound, "not found"},
+	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists"},
+	{exitMismatch, "content is not what its digest says"},
+	{exitUnavailable, "no answer: network, timeout, throttled (worth trying again)"},
+	{exitInterrupted, "interrupted"},
+	{exitTerminated, "terminated"},
+}
+
+func exitCodeHelp() string {
+	var b strings.Builder
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "  %3d  %s\n", c.code, c.meaning)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// rule gives a class of errors its exit code and its remedy. In the remedy
+// {name} is the program, {host} the registry and {repo} the repository meant.
+type rule struct {
+	is   error
+	code int
+	do   string
+}
+
+// rules has a row for every sentinel of pkg/store; the first row that fits
+// decides, so what is said more exactly stands first.
+var rules = []rule{
+	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG]"},
+	{store.ErrUsage, exitUsage, ""},
+	{store.ErrMismatch, exitMismatch, "nothing was kept; try again, and if it stays, the content there is damaged: ask who published it"},
+	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
+	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
+	{store.ErrDenied, exitAuth, "run `{name} login {host}`, or check that the account may do this to \"{repo}\""},
+	{store.ErrNotFound, exitNotFound, "check the spelling of repository, tag and digest"},
+	{store.ErrExists, exitRefused, "choose another name, or remove what is there first"},
+	{store.ErrUnsupported, exitRefused, "use a registry that can do this, or leave the request out"},
+	{store.ErrRefused, exitRefused, "the registry's answer above says what it does not take"},
+	{store.ErrInvalid, exitMismatch, "the document breaks its specification; ask who made it, or check that the address is a registry's"},
+	{store.ErrTooLarge, exitRefused, "raise the limit if you trust the content"},
+	{store.ErrLocked, exitUnavailable, "wait until the other process is done, then run it again"},
+	{store.ErrRange, exitFailed, ""},
+	{store.ErrUnavailable, exitUnavailable, "check address and network, and run it again"},
+	{context.DeadlineExceeded, exitUnavailable, "run it again, or give it more time"},
+	{syscall.ENOSPC, exitFailed, "free some space, then run it again; nothing half-written was kept"},
+	{syscall.EROFS, exitFailed, "choose a place that can be written"},
+	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
+	{fs.ErrNotExist, exitNotFound, "check the path"},
+}
+
+// failure is an error of a command: what it could not do, and why.
+type failure struct {
+	what string
+	ref  store.Ref // what it was about; for hints
+	err  error
+}
+
+func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
+
+// Unwrap gives the reason.
+func (f *failure) Unwrap() error { return f.err }
+
+// cannot says what failed: "cannot push reg.io/app:v1". An error that was
+// explained already, and no error, stay as they are.
+func cannot(verb string, ref store.Ref, err error) error {
+	var done *failure
+	if err == nil || errors.As(err, &done) {
+		return err
+	}
+	return &failure{strings.TrimSpace(verb + " " + ref.String()), ref, err}
+}
+
+// usage is a usage error of a command, with the way to its help.
+func usage(cmd *cobra.Command, err error) error {
+	return &usageError{cmd.CommandPath(), err}
+}
+
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// Unwrap makes it an ErrUsage beside what it is.
+func (e *usageError) Unwrap() []error { return []error{store.ErrUsage, e.err} }
+
+// explanation is an error as people are told it (design: three lines).
+type explanation struct {
+	name, what, why, do string
+	Code                int
+}
+
+func (e explanation) String() string {
+	s := e.name + ": " + e.what
+	if e.why != "" {
+		s += "\n  why: " + e.why
+	}
+	if e.do != "" {
+		s += "\n  do:  " + e.do
+	}
+	return s
+}
+
+// explain finds what failed, why and what to do, and the exit code.
+func (a *app) explain(err error) explanation {
+	e := explanation{name: a.name, what: "cannot go on", Code: exitFailed}
+	var f *failure
+	if errors.As(err, &f) {
+		e.what, e.why = ui.Escape("cannot "+f.what), ui.Escape(f.err.Error())
+	} else {
+		e.why = ui.Escape(err.Error())
+	}
+	var sig interrupted
+	if errors.As(err, &sig) {
+		e.Code, e.why = exitInterrupted, sig.Error()
+		if sig.sig == syscall.SIGTERM {
+			e.Code = exitTerminated
+		}
+		e.do = "run the same command again; what is complete is not transferred twice"
+		return e
+	}
+	var u *usageError
+	if errors.As(err, &u) {
+		e.what, e.Code = "wrong usage of "+u.command, exitUsage
+		e.do = fmt.Sprintf("run `%s --help`", u.command)
+		return e
+	}
+	for _, r := range rules {
+		if errors.Is(err, r.is) {
+			e.Code, e.do = r.code, a.remedy(r.do, f, err)
+			break
+		}
+	}
+	return e
+}
+
+// remedy fills names into the text of a rule.
+func (a *app) remedy(do string, f *failure, err error) string {
+	host, repo := "HOST", "the repository"
+	if f != nil && f.ref.Scheme == store.SchemeRegistry {
+		host, repo = f.ref.Host, f.ref.Repo
+	}
+	var g *graph.Error
+	if errors.As(err, &g) && f != nil && f.ref.Scheme == "" {
+		repo = "the repository"
+	}
+	return strings.NewReplacer("{name}", a.name, "{host}", ui.Escape(host), "{repo}", ui.Escape(repo)).Replace(do)
+}

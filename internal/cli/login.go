@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/stet-oci/stet/pkg/remote"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+type loginOptions struct {
+	progressFlags
+	targetFlags
+}
+
+func newLogin(a *app) *cobra.Command {
+	o := &loginOptions{}
+	cmd := &cobra.Command{
+		Use:   "login [flags] HOST[:PORT]",
+		Short: "Sign in to a registry",
+		Long: `Sign in to a registry: the credential is tried first and stored only if the
+registry takes it.
+
+It is stored in the file given by --registry-config, else the one that
+$REGISTRY_AUTH_FILE names, else docker's config.json ($DOCKER_CONFIG or
+~/.docker), through the credential helper that the file names if it names one.
+Commands look there in the same order, and last in Podman's auth.json.`,
+		Example: `  {name} login -u alice --password-stdin localhost:5000 < password.txt`,
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return runLogin(cmd.Context(), a, o, args[0]) },
+	}
+	o.progress = &o.progressFlags
+	o.remoteFlags.register(cmd.Flags())
+	o.registerDebug(cmd)
+	return cmd
+}
+
+func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
+	host, err := store.ParseHost(arg)
+	if err != nil {
+		return cannot("sign in to "+arg, store.Ref{}, err)
+	}
+	ref := store.Ref{Scheme: store.SchemeRegistry, Host: host}
+	files, err := a.credentialFiles(o.registryConfig)
+	if err != nil {
+		return cannot("sign in to "+host, store.Ref{}, err)
+	}
+	cred, err := o.given(a)
+	if err == nil && cred.Password == "" && cred.IdentityToken == "" {
+		cred, err = a.ask(cred.Username)
+	}
+	if err != nil {
+		return cannot("sign in to "+host, store.Ref{}, err)
+	}
+	// The options read the credentials again; standard input has been read.
+	o.passwordFromStdin, o.identityTokenStdin, o.password, o.identityToken = false, false, "", ""
+	opts, err := o.remoteOptions(a, nil)
+	if err != nil {
+		return cannot("sign in to "+host, ref, err)
+	}
+	id, err := remote.Login(ctx, host, cred, opts)
+	if err != nil {
+		return cannot("sign in to "+host, store.Ref{}, err)
+	}
+	if !id.Verified {
+		fmt.Fprintf(a.streams.Err, "%s: warning: %s lets everybody in, so the password was not checked\n", a.name, host)
+	}
+	where, err := files.Store(ctx, host, id.Credential)
+	if err != nil {
+		return cannot("store the credential of "+host, store.Ref{}, err)
+	}
+	fmt.Fprintf(a.streams.Err, "%s: the credential is in %s\n", a.name, where)
+	_, err = fmt.Fprintln(a.streams.Out, "Login Succeeded")
+	return err
+}
+
+// ask asks a person on the terminal. The questions go to stderr: stdout is the result.
+func (a *app) ask(user string) (c remote.Credential, err error) {
+	in := bufio.NewReader(a.streams.In)
+	c.Username = user
+	if user == "" {
+		fmt.Fprint(a.streams.Err, "Username: ")
+		if c.Username, err = line(in); err != nil {
+			return c, err
+		}
+	}
+	prompt := "Password: "
+	if c.Username == "" {
+		prompt = "Token: "
+	}
+	fmt.Fprint(a.streams.Err, prompt)
+	secret, err := a.readHidden(in)
+	fmt.Fprintln(a.streams.Err)
+	if err == nil && secret == "" {
+		err = fmt.Errorf("%w: no password; give -u and --password-stdin", store.ErrUsage)
+	}
+	if c.Username == "" {
+		c.IdentityToken = secret
+	} else {
+		c.Password = secret
+	}
+	return c, err
+}
+
+// readHidden reads a line without showing it where stdin is a terminal.
+func (a *app) readHidden(in *bufio.Reader) (string, error) {
+	if f, ok := a.streams.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		raw, err := term.ReadPassword(int(f.Fd()))
+		return string(raw), err
+	}
+	return line(in)
+}
+
+func line(in *bufio.Reader) (string, error) {
+	s, err := in.ReadString('\n')
+	if err != nil && s == "" {
+		return "", fmt.Errorf("%w: standard input ended before the answer; give -u and --password-stdin", store.ErrUsage)
+	}
+	return strings.TrimRight(s, "\r\n"), nil
+}
+
+func newLogout(a *app) *cobra.Command {
+	var configs []string
+	var p progressFlags
+	cmd := &cobra.Command{
+		Use:     "logout [flags] HOST[:PORT]",
+		Short:   "Forget the credential of a registry",
+		Example: `  {name} logout localhost:5000`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			host, err := store.ParseHost(args[0])
+			if err != nil {
+				return cannot("sign out of "+args[0], store.Ref{}, err)
+			}
+			files, err := a.credentialFiles(configs)
+			if err == nil {
+				err = files.Erase(cmd.Context(), host)
+			}
+			return cannot("sign out of "+host, store.Ref{}, err)
+		},
+	}
+	cmd.Flags().StringArrayVar(&configs, "registry-config", nil, "`file` with credentials")
+	p.registerDebug(cmd)
+	return cmd
+}

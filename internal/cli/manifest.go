@@ -1,0 +1,344 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/remote"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+func newManifest(a *app) *cobra.Command {
+	return group("manifest", "Fetch, push and delete manifests", nil,
+		newManifestFetch(a), newManifestPush(a), newManifestDelete(a))
+}
+
+type manifestFetchOptions struct {
+	progressFlags
+	formatFlags
+	targetFlags
+	platform   string
+	descriptor bool
+	pretty     bool
+	output     string
+	mediaTypes []string
+}
+
+func newManifestFetch(a *app) *cobra.Command {
+	o := &manifestFetchOptions{}
+	cmd := &cobra.Command{
+		Use:     "fetch [flags] NAME{:TAG|@DIGEST}",
+		Aliases: []string{"get", "show"},
+		Short:   "Print the exact bytes of a manifest",
+		Example: `  {name} manifest fetch localhost:5000/app:v1
+  {name} manifest fetch --descriptor --pretty localhost:5000/app:v1
+  {name} manifest fetch -o manifest.json oci:backup:v1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runManifestFetch(cmd.Context(), a, o, args[0]) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.platform, "platform", "", "fetch this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
+	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor instead")
+	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
+	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `file`; - is standard output")
+	fs.StringSliceVar(&o.mediaTypes, "media-type", nil, "take only these media `types`")
+	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.registerDebug(cmd)
+	o.formatFlags.register(cmd)
+	return cmd
+}
+
+func runManifestFetch(ctx context.Context, a *app, o *manifestFetchOptions, arg string) error {
+	format, err := o.formatFlags.parse()
+	if err != nil {
+		return err
+	}
+	ref, err := o.targetFlags.parse(arg)
+	if err == nil {
+		err = require(ref)
+	}
+	if err != nil {
+		return cannot("fetch the manifest of", ref, err)
+	}
+	m, err := fetchManifest(ctx, a, o, ref)
+	if err != nil {
+		return cannot("fetch the manifest of", ref, err)
+	}
+	if o.output != "" && o.output != "-" {
+		if err := os.WriteFile(o.output, m.Raw, 0o666); err != nil {
+			return cannot("write the manifest of", ref, err)
+		}
+		if format.Kind == ui.KindText && !o.descriptor {
+			return nil
+		}
+	}
+	if o.descriptor {
+		return printJSON(a.streams.Out, m.Descriptor, o.pretty)
+	}
+	value := ui.NewManifestResult(ref, m)
+	return ui.Print(a.streams.Out, format, value, func(w io.Writer) error { return writeManifest(w, m.Raw, o.pretty) })
+}
+
+func fetchManifest(ctx context.Context, a *app, o *manifestFetchOptions, ref store.Ref) (m store.Manifest, err error) {
+	s, err := a.open(ref, &o.targetFlags, nil)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	name := ref.Reference()
+	if o.platform != "" {
+		d, err := selectPlatform(ctx, s, name, o.platform)
+		if err != nil {
+			return m, err
+		}
+		name = d.Digest.String()
+	}
+	if m, err = s.Manifest(ctx, name); err != nil {
+		return m, err
+	}
+	if len(o.mediaTypes) > 0 && !slices.Contains(o.mediaTypes, m.MediaType) {
+		return m, fmt.Errorf("%w: it is a %s", store.ErrNotFound, m.MediaType)
+	}
+	return m, nil
+}
+
+// writeManifest prints the bytes as they are, or indented.
+func writeManifest(w io.Writer, raw []byte, pretty bool) error {
+	if pretty {
+		var b bytes.Buffer
+		if err := json.Indent(&b, raw, "", "  "); err != nil {
+			return fmt.Errorf("%w: %w", store.ErrInvalid, err)
+		}
+		b.WriteByte('\n')
+		raw = b.Bytes()
+	}
+	_, err := w.Write(raw)
+	return err
+}
+
+// printJSON prints a value in one line, as ORAS's --descriptor does, or indented.
+func printJSON(w io.Writer, v any, pretty bool) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if !pretty {
+		raw = append(raw, '\n')
+	}
+	return writeManifest(w, raw, pretty)
+}
+
+type manifestPushOptions struct {
+	progressFlags
+	formatFlags
+	targetFlags
+	mediaType   string
+	descriptor  bool
+	pretty      bool
+	concurrency int
+}
+
+func newManifestPush(a *app) *cobra.Command {
+	o := &manifestPushOptions{}
+	cmd := &cobra.Command{
+		Use:   "push [flags] NAME[:TAG[,TAG...]|@DIGEST] {FILE|-}",
+		Short: "Push a manifest as it is",
+		Long: `Push the exact bytes of a file as a manifest. What it names has to be in the
+repository already, except for its subject.`,
+		Example: `  {name} manifest push localhost:5000/app:v1 manifest.json
+  {name} manifest push --media-type application/vnd.oci.image.index.v1+json localhost:5000/app:all -`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runManifestPush(cmd.Context(), a, o, args[0], args[1])
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.mediaType, "media-type", "", "media `type`, where the manifest does not say it")
+	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
+	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	fs.IntVar(&o.concurrency, "concurrency", 0, "")
+	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
+	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.progressFlags.register(cmd)
+	o.formatFlags.register(cmd)
+	return cmd
+}
+
+func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, file string) error {
+	format, err := o.formatFlags.parse()
+	if err != nil {
+		return err
+	}
+	ref, err := o.targetFlags.parse(arg)
+	if err != nil {
+		return cannot("push the manifest "+file, ref, err)
+	}
+	m, err := readManifest(a, file, o.mediaType)
+	if err == nil && ref.Digest != "" {
+		m.Digest = ref.Digest // which may be of another algorithm
+		err = store.CheckManifest(m, ref.Digest)
+	}
+	if err != nil {
+		return cannot("push the manifest "+file+" to", ref, err)
+	}
+	t, err := o.start(a, ui.PushVerbs())
+	if err != nil {
+		return err
+	}
+	err = putManifest(ctx, a, o, ref, m, t.sink)
+	t.finish()
+	if err != nil {
+		return cannot("push the manifest "+file+" to", ref, err)
+	}
+	if o.descriptor {
+		return printJSON(a.streams.Out, m.Descriptor, o.pretty)
+	}
+	value := ui.NewPushResult(ref, m.Descriptor, t.seen.Notes())
+	return ui.Print(a.streams.Out, format, value, value.Text)
+}
+
+func putManifest(ctx context.Context, a *app, o *manifestPushOptions, ref store.Ref, m store.Manifest, sink store.Sink) (err error) {
+	s, err := a.open(ref, &o.targetFlags, sink)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.PutManifest(ctx, m, ref.Tags...); err != nil {
+		return err
+	}
+	sink.Emit(store.Event{Kind: store.Done, Desc: m.Descriptor, Name: m.MediaType, How: store.Sent})
+	return nil
+}
+
+// maxManifest bounds a manifest that is read from a file or standard input:
+// what registries have to take (distribution-spec "Pushing manifests").
+const maxManifest = remote.DefaultMaxManifest
+
+// readManifest reads a manifest from a file or, for "-", standard input. The
+// media type is the document's own or, where it has none, the flag's.
+func readManifest(a *app, file, mediaType string) (m store.Manifest, err error) {
+	in := a.streams.In
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return m, err
+		}
+		defer f.Close()
+		in = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
+	if err != nil {
+		return m, err
+	}
+	if int64(len(raw)) > maxManifest {
+		return m, fmt.Errorf("%w: %s has more than %d bytes", store.ErrTooLarge, file, maxManifest)
+	}
+	if err := store.CheckJSON(raw); err != nil {
+		return m, fmt.Errorf("%s: %w", file, err)
+	}
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return m, fmt.Errorf("%s: %w: %w", file, store.ErrInvalid, err)
+	}
+	switch {
+	case doc.MediaType == "" && mediaType == "":
+		return m, fmt.Errorf("%w: %s does not say its mediaType; give --media-type", store.ErrUsage, file)
+	case mediaType == "":
+		mediaType = doc.MediaType
+	case doc.MediaType != "" && doc.MediaType != mediaType:
+		return m, fmt.Errorf("%w: %s says that it is a %s", store.ErrUsage, file, doc.MediaType)
+	}
+	m = store.NewManifest(mediaType, raw)
+	if _, err := store.ParseOutline(m); err != nil && !errors.Is(err, store.ErrUnsupported) {
+		return m, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, nil
+}
+
+type manifestDeleteOptions struct {
+	progressFlags
+	formatFlags
+	targetFlags
+	force      bool
+	descriptor bool
+	pretty     bool
+}
+
+func newManifestDelete(a *app) *cobra.Command {
+	o := &manifestDeleteOptions{}
+	cmd := &cobra.Command{
+		Use:     "delete [flags] NAME{:TAG|@DIGEST}",
+		Aliases: []string{"remove", "rm"},
+		Short:   "Delete a manifest and all tags that point at it",
+		Example: `  {name} manifest delete localhost:5000/app:v1
+  {name} manifest delete -f localhost:5000/app:v1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runManifestDelete(cmd.Context(), a, o, args[0])
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.force, "force", "f", false, "do not ask, and do not mind when it is gone already")
+	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
+	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.registerDebug(cmd)
+	o.formatFlags.register(cmd)
+	return cmd
+}
+
+func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, arg string) error {
+	format, err := o.formatFlags.parse()
+	if err != nil {
+		return err
+	}
+	ref, err := o.targetFlags.parse(arg)
+	if err == nil {
+		err = require(ref)
+	}
+	if err != nil {
+		return cannot("delete", ref, err)
+	}
+	d, deleted, err := deleteManifest(ctx, a, o, ref)
+	switch {
+	case err != nil && o.force && errors.Is(err, store.ErrNotFound):
+		return ui.Print(a.streams.Out, format, ui.Describe(ref, store.Descriptor{Digest: ref.Digest}), ui.DeleteText(ref, true))
+	case err != nil:
+		return cannot("delete", ref, err)
+	case !deleted:
+		_, err := fmt.Fprintln(a.streams.Err, "Operation cancelled.")
+		return err
+	case o.descriptor:
+		return printJSON(a.streams.Out, d, o.pretty)
+	}
+	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), ui.DeleteText(ref, false))
+}
+
+func deleteManifest(ctx context.Context, a *app, o *manifestDeleteOptions, ref store.Ref) (d store.Descriptor, deleted bool, err error) {
+	s, err := a.open(ref, &o.targetFlags, nil)
+	if err != nil {
+		return d, false, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if d, err = s.Resolve(ctx, ref.Reference()); err != nil {
+		return d, false, err
+	}
+	if !o.force {
+		yes, err := a.confirm(fmt.Sprintf("Are you sure you want to delete the manifest %q and all tags associated with it?", d.Digest))
+		if !yes || err != nil {
+			return d, false, err
+		}
+	}
+	return d, true, s.DeleteManifest(ctx, d)
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+type resolveOptions struct {
+	progressFlags
+	formatFlags
+	targetFlags
+	platform string
+	full     bool
+}
+
+func newResolve(a *app) *cobra.Command {
+	o := &resolveOptions{}
+	cmd := &cobra.Command{
+		Use:     "resolve [flags] NAME{:TAG|@DIGEST}",
+		Aliases: []string{"digest"},
+		Short:   "Print the digest that a tag names",
+		Example: `  {name} resolve localhost:5000/app:v1
+  {name} resolve -l localhost:5000/app:v1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runResolve(cmd.Context(), a, o, args[0]) },
+	}
+	cmd.Flags().BoolVarP(&o.full, "full-reference", "l", false, "print the whole reference with the digest")
+	cmd.Flags().StringVar(&o.platform, "platform", "", "resolve this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
+	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.registerDebug(cmd)
+	o.formatFlags.register(cmd)
+	return cmd
+}
+
+func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) error {
+	format, err := o.formatFlags.parse()
+	if err != nil {
+		return err
+	}
+	ref, err := o.targetFlags.parse(arg)
+	if err == nil {
+		err = require(ref)
+	}
+	if err != nil {
+		return cannot("resolve", ref, err)
+	}
+	d, err := resolve(ctx, a, &o.targetFlags, ref, o.platform)
+	if err != nil {
+		return cannot("resolve", ref, err)
+	}
+	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), func(w io.Writer) error {
+		line := d.Digest.String()
+		if o.full {
+			line = ref.Display() + "@" + line
+		}
+		_, err := fmt.Fprintln(w, ui.Escape(line))
+		return err
+	})
+}
+
+// resolve opens the store of ref and asks it what ref names.
+func resolve(ctx context.Context, a *app, t *targetFlags, ref store.Ref, platform string) (d store.Descriptor, err error) {
+	s, err := a.open(ref, t, nil)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if platform != "" {
+		return selectPlatform(ctx, s, ref.Reference(), platform)
+	}
+	return s.Resolve(ctx, ref.Reference())
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/serve"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+type serveOptions struct {
+	addr   string
+	quirks []string
+	user   string
+	log    bool
+}
+
+// defaultAddr is where serve listens: on this machine alone.
+const defaultAddr = "localhost:5000"
+
+func newServe(a *app) *cobra.Command {
+	o := &serveOptions{}
+	cmd := &cobra.Command{
+		Use:   "serve [flags] [DIRECTORY]",
+		Short: "Run a registry, in memory or over a directory",
+		Long: `Run an OCI registry for tests and pipelines: in memory, or over a directory in
+which each repository is an OCI image layout. It imitates the limits of other
+registries on request.
+
+It prints its address when it can be used, and ends at Ctrl-C or SIGTERM.
+
+Quirks:
+` + quirkHelp(),
+		Example: `  {name} serve
+  {name} serve --addr localhost:0 ./registry
+  {name} serve --quirk no-referrers-api --quirk page-size=1`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runServe(cmd.Context(), a, o, args) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.addr, "addr", defaultAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
+	fs.StringArrayVar(&o.quirks, "quirk", nil, "imitate a limit, such as `no-referrers-api`")
+	fs.StringVar(&o.user, "user", "", "ask for this `NAME`; the password is in $STET_SERVE_PASSWORD")
+	fs.BoolVar(&o.log, "log", false, "print a line for each request to stderr")
+	var names []string
+	for _, q := range serve.QuirkNames() {
+		names = append(names, q.Name)
+	}
+	complete(cmd, "quirk", names...)
+	return cmd
+}
+
+func quirkHelp() string {
+	var b strings.Builder
+	for _, q := range serve.QuirkNames() {
+		fmt.Fprintf(&b, "  %-22s %s\n", q.Name, q.Help)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func runServe(ctx context.Context, a *app, o *serveOptions, args []string) error {
+	opts, err := o.options(a)
+	if err != nil {
+		return err
+	}
+	reg := local.NewMemoryRegistry()
+	if len(args) == 1 {
+		dir := strings.TrimPrefix(args[0], "oci:")
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return cannot("serve "+dir, store.Ref{}, err)
+		}
+		if reg, err = local.OpenLayouts(dir, local.LayoutOptions{}); err != nil {
+			return cannot("serve "+dir, store.Ref{}, err)
+		}
+	}
+	defer reg.Close()
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return cannot("listen on "+o.addr, store.Ref{}, err)
+	}
+	handler := serve.New(reg, opts)
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	if _, err := fmt.Fprintf(a.streams.Out, "Serving http://%s\n", address(o.addr, listener)); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return serveUntil(ctx, server, handler, listener)
+}
+
+func (o *serveOptions) options(a *app) (serve.Options, error) {
+	quirks, err := serve.ParseQuirks(o.quirks...)
+	if err != nil {
+		return serve.Options{}, err
+	}
+	opts := serve.Options{Quirks: quirks, Now: a.now}
+	if o.user != "" {
+		password := a.getenv("STET_SERVE_PASSWORD")
+		if password == "" {
+			return opts, fmt.Errorf("%w: --user needs a password in $STET_SERVE_PASSWORD", store.ErrUsage)
+		}
+		opts.Basic = map[string]string{o.user: password}
+	}
+	if o.log {
+		opts.OnRequest = func(method, uri string, status int) {
+			fmt.Fprintf(a.streams.Err, "%s %s %d\n", method, uri, status)
+		}
+	}
+	opts.OnError = func(method, uri string, err error) {
+		fmt.Fprintf(a.streams.Err, "%s: %s %s: %v\n", a.name, method, uri, err)
+	}
+	return opts, nil
+}
+
+// address is what clients type: the host as it was given, with the real port.
+func address(asked string, l net.Listener) string {
+	host, _, err := net.SplitHostPort(asked)
+	_, port, err2 := net.SplitHostPort(l.Addr().String())
+	if err != nil || err2 != nil || host == "" {
+		return l.Addr().String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// drain is how long requests under way may take after the signal.
+const drain = time.Second
+
+// serveUntil serves until the context ends, which is how a server is meant to
+// end: no error.
+func serveUntil(ctx context.Context, server *http.Server, handler *serve.Server, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() {
+		quiet, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		if server.Shutdown(quiet) != nil {
+			server.Close()
+		}
+	})
+	defer stop()
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, handler.Close())
+}

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/remote"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// targetFlags say which store an argument means and how to reach it.
+type targetFlags struct {
+	remoteFlags
+	layout           bool
+	layoutPath       string
+	distributionSpec string
+	progress         *progressFlags
+}
+
+// register adds the flags; withSpec adds --distribution-spec, for commands that
+// read or write referrers.
+func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, withSpec bool) {
+	fs, p := cmd.Flags(), t.prefix
+	t.progress = progress
+	t.remoteFlags.register(fs)
+	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout")
+	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`directory` of the OCI image layout; the reference is then a whole name in it")
+	cmd.MarkFlagsMutuallyExclusive(p+"oci-layout", p+"oci-layout-path")
+	if withSpec {
+		fs.StringVar(&t.distributionSpec, p+"distribution-spec", "", "keep referrers by `v1.1-referrers-api` or v1.1-referrers-tag, and by nothing else")
+		complete(cmd, p+"distribution-spec", string(remote.ReferrersAPI), string(remote.ReferrersTag))
+	}
+}
+
+// parse reads an argument as the flags say: ORAS's layout flags become the Ref
+// that oci:DIR would be.
+func (t *targetFlags) parse(arg string) (store.Ref, error) {
+	switch {
+	case t.layoutPath != "":
+		return store.Ref{Scheme: store.SchemeLayout, Path: t.layoutPath, Tags: []string{arg}}, nil
+	case t.layout:
+		return store.ParsePath(arg, store.SchemeLayout)
+	}
+	return store.ParseRef(arg)
+}
+
+// open opens the store of ref. It is the one place where stores are stacked:
+// everything that is read is proven.
+func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {
+	if ref.Scheme != store.SchemeRegistry && len(t.headers) > 0 {
+		return nil, fmt.Errorf("%w: --%sheader is for registries", store.ErrUsage, t.prefix)
+	}
+	var s store.Store
+	var err error
+	switch ref.Scheme {
+	case store.SchemeLayout:
+		s, err = local.OpenLayout(ref.Path, local.LayoutOptions{})
+	case store.SchemeRegistry:
+		s, err = a.openRemote(ref, t, sink)
+	default:
+		err = fmt.Errorf("%w: archives cannot be opened yet; use oci:DIR", store.ErrUnsupported)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return store.Verify(s), nil
+}
+
+func (a *app) openRemote(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {
+	opts, err := t.remoteOptions(a, sink)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Open(ref, opts)
+}
+
+func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, error) {
+	opts, err := t.options(a)
+	if err != nil {
+		return opts, err
+	}
+	switch mode := remote.ReferrersMode(t.distributionSpec); mode {
+	case remote.ReferrersAuto, remote.ReferrersAPI, remote.ReferrersTag:
+		opts.Referrers = mode
+	default:
+		return opts, fmt.Errorf("%w: --%sdistribution-spec is %s or %s", store.ErrUsage, t.prefix, remote.ReferrersAPI, remote.ReferrersTag)
+	}
+	opts.Events = sink
+	if t.progress.debug {
+		opts.Trace = a.streams.Err
+	}
+	return opts, nil
+}
+
+// credentialFiles are where credentials lie: the files given, else the one that
+// $REGISTRY_AUTH_FILE names, else docker's and then Podman's.
+func (a *app) credentialFiles(given []string) (*remote.Files, error) {
+	paths := given
+	if len(paths) == 0 {
+		if f := a.getenv("REGISTRY_AUTH_FILE"); f != "" {
+			paths = []string{f}
+		} else {
+			paths = append(paths, a.dockerConfig())
+			paths = append(paths, a.podmanAuth()...)
+		}
+	}
+	return remote.LoadFiles(remote.FilesOptions{Paths: paths, AuthConfig: a.getenv("DOCKER_AUTH_CONFIG")})
+}
+
+func (a *app) home() string {
+	if h := a.getenv("HOME"); h != "" {
+		return h
+	}
+	h, err := os.UserHomeDir()
+	if err != nil {
+		return string(filepath.Separator) // as docker does where nobody has a home
+	}
+	return h
+}
+
+func (a *app) dockerConfig() string {
+	if dir := a.getenv("DOCKER_CONFIG"); dir != "" {
+		return filepath.Join(dir, "config.json")
+	}
+	return filepath.Join(a.home(), ".docker", "config.json")
+}
+
+// podmanAuth are the files of containers-auth.json(5) that are only read.
+func (a *app) podmanAuth() []string {
+	var paths []string
+	if runtime.GOOS == "linux" {
+		if dir := a.getenv("XDG_RUNTIME_DIR"); dir != "" {
+			paths = append(paths, filepath.Join(dir, "containers", "auth.json"))
+		} else {
+			paths = append(paths, fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid()))
+		}
+	}
+	config := a.getenv("XDG_CONFIG_HOME")
+	if config == "" {
+		config = filepath.Join(a.home(), ".config")
+	}
+	return append(paths, filepath.Join(config, "containers", "auth.json"))
+}
+
+// certDirs are the directories that hold certificates per registry host, as
+// docker and containers-certs.d(5) have them.
+func (a *app) certDirs() []string {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	config := a.getenv("XDG_CONFIG_HOME")
+	if config == "" {
+		config = filepath.Join(a.home(), ".config")
+	}
+	return []string{filepath.Join(config, "containers", "certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
+}
+
+// require is ErrBadReference unless ref names a manifest.
+func require(ref store.Ref) error {
+	if ref.Reference() == "" {
+		return &store.RefError{Ref: ref.String(), Reason: "a tag or digest is missing"}
+	}
+	if len(ref.Tags) > 1 {
+		return &store.RefError{Ref: ref.String(), Reason: "only one tag can be read"}
+	}
+	return nil
+}
+
+// kindOfStore is the word in brackets that ORAS prints before a reference.
+func kindOfStore(ref store.Ref) string {
+	return "[" + string(ref.Scheme) + "]"
+}
