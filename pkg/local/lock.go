@@ -52,7 +52,8 @@ func (l *layout) lock(ctx context.Context, root *os.Root) (unlock func(), err er
 	if err := l.openLock(root); err != nil {
 		return nil, err
 	}
-	lock := flock.New(filepath.Join(l.dir, filepath.FromSlash(lockFile)))
+	// NFS grants an exclusive lock only on a file that is open for writing.
+	lock := flock.New(filepath.Join(l.dir, filepath.FromSlash(lockFile)), flock.SetFlag(os.O_CREATE|os.O_RDWR))
 	switch ok, err := lock.TryLockContext(bound, lockPoll); {
 	case bound.Err() != nil && !ok:
 		return nil, l.notLocked(ctx)

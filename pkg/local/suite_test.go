@@ -10,19 +10,18 @@ import (
 )
 
 func TestStores(t *testing.T) {
-	memory := func(*testing.T) store.Store { return local.NewMemory() }
+	memory := newMemory
 	layout := func(t *testing.T) store.Store { return openLayout(t, filepath.Join(t.TempDir(), "layout")) }
 	for name, open := range map[string]storetest.Open{
 		"memory": memory,
 		"layout": layout,
 		"repository in memory": func(t *testing.T) store.Store {
-			return repository(t, local.NewMemoryRegistry(), "team/app")
+			return repository(t, newMemoryRegistry(t), "team/app")
 		},
 		"repository in layouts": func(t *testing.T) store.Store {
 			return repository(t, openLayouts(t, t.TempDir()), "team/app")
 		},
 		"verify memory":  func(t *testing.T) store.Store { return store.Verify(memory(t)) },
-		"verify layout":  func(t *testing.T) store.Store { return store.Verify(layout(t)) },
 		"observe memory": func(t *testing.T) store.Store { return store.Observe(memory(t), func(store.Event) {}) },
 		"observe verify layout": func(t *testing.T) store.Store {
 			return store.Observe(store.Verify(layout(t)), nil)
@@ -61,3 +60,7 @@ func repository(t *testing.T, r store.Registry, name string) store.Store {
 	}
 	return s
 }
+
+func newMemory(*testing.T) store.Store { return local.NewMemory() }
+
+func newMemoryRegistry(*testing.T) store.Registry { return local.NewMemoryRegistry() }

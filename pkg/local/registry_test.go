@@ -1,0 +1,166 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+func registries(t *testing.T) map[string]store.Registry {
+	t.Helper()
+	// The map of a memory registry and a directory must not differ for who serves them.
+	return map[string]store.Registry{"memory": newMemoryRegistry(t), "layouts": openLayouts(t, filepath.Join(t.TempDir(), "registry"))}
+}
+
+func TestRegistryRepositories(t *testing.T) {
+	for name, r := range registries(t) {
+		t.Run(name, func(t *testing.T) {
+			if got, err := store.Collect(r.Repositories(t.Context(), "")); err != nil || len(got) > 0 {
+				t.Errorf("an empty registry lists %q, %v", got, err)
+			}
+			for _, repo := range []string{"b/c", "a", "b-c", "b", "blobs/x", "a/b/c/d"} {
+				put(t, repository(t, r, repo), manifest(repo), "v1")
+			}
+			s := repository(t, r, "only/asked")
+			_, err := s.Resolve(t.Context(), "v1")
+			wants(t, err, store.ErrNotFound)
+			_, err = store.Collect(s.Tags(t.Context(), ""))
+			wants(t, err, store.ErrNotFound)
+			if list, err := store.Collect(s.Referrers(t.Context(), manifest("a").Digest, "")); err != nil || len(list) > 0 {
+				t.Errorf("referrers in a repository that is not there: %v, %v", list, err)
+			}
+
+			all := []string{"a", "a/b/c/d", "b", "b-c", "b/c", "blobs/x"}
+			got, err := store.Collect(r.Repositories(t.Context(), ""))
+			if diff := cmp.Diff(all, got); err != nil || diff != "" {
+				t.Errorf("%v, repositories (-want +got):\n%s", err, diff)
+			}
+			got, err = store.Collect(r.Repositories(t.Context(), "b"))
+			if diff := cmp.Diff(all[3:], got); err != nil || diff != "" {
+				t.Errorf("%v, repositories after b (-want +got):\n%s", err, diff)
+			}
+			d, err := repository(t, r, "b/c").Resolve(t.Context(), "v1")
+			if err != nil || d.Digest != manifest("b/c").Digest {
+				t.Errorf("b/c:v1 is %s, %v", d.Digest, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRegistryNames(t *testing.T) {
+	for name, r := range registries(t) {
+		for _, repo := range []string{
+			"", ".", "..", "../x", "a/../b", "/a", "a/", "a//b", "A", "a/.hidden", "a\\b", "a b", "a\x00", "-a", "a:v1", "c:/x",
+		} {
+			if _, err := r.Repository(t.Context(), repo); !errors.Is(err, store.ErrBadReference) {
+				t.Errorf("%s: %q: got %v", name, repo, err)
+			}
+		}
+	}
+	layouts := openLayouts(t, t.TempDir())
+	for _, repo := range []string{"a/blobs", "a/blobs/sha256/x", "a/index.json", "a/oci-layout"} {
+		if _, err := layouts.Repository(t.Context(), repo); !errors.Is(err, store.ErrBadReference) {
+			t.Errorf("%q: got %v", repo, err)
+		}
+	}
+}
+
+// A blob of one repository comes into another without being read.
+func TestRegistryMounts(t *testing.T) {
+	for name, r := range registries(t) {
+		t.Run(name, func(t *testing.T) {
+			from, to := repository(t, r, "team/from"), repository(t, r, "team/to")
+			put, err := from.PutBlob(t.Context(), store.NewBlob("text/plain", []byte("hello")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := from.Blob(t.Context(), store.Descriptor{Digest: put.Digest, Size: store.UnknownSize})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lying := b
+			lying.Size = 3
+			lying.Open = func(context.Context, int64) (io.ReadCloser, error) { return nil, errors.New("was read") }
+			if _, err := to.PutBlob(t.Context(), lying); err == nil {
+				t.Error("a blob of another size was mounted")
+			}
+			lying.Size, lying.Digest = b.Size, manifest("absent").Digest
+			if _, err := to.PutBlob(t.Context(), lying); err == nil {
+				t.Error("a blob that is not there was mounted")
+			}
+			b.Open = lying.Open
+			got, err := to.PutBlob(t.Context(), b)
+			if err != nil || got.How != store.Mounted || got.Digest != put.Digest || got.Size != 5 {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			if err := from.DeleteBlob(t.Context(), put.Descriptor); err != nil {
+				t.Fatal(err)
+			}
+			b, err = to.Blob(t.Context(), put.Descriptor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if raw, err := store.ReadBlob(t.Context(), b, 100); err != nil || string(raw) != "hello" {
+				t.Errorf("got %q, %v", raw, err)
+			}
+		})
+	}
+}
+
+// Repository directories that are links do not lead out of the registry's.
+func TestLayoutsLinksDoNotLeadOut(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	put(t, openLayout(t, filepath.Join(outside, "repo")), manifest("a"), "v1")
+	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {
+		t.Skip(err)
+	}
+	r := openLayouts(t, dir)
+	if names, err := store.Collect(r.Repositories(t.Context(), "")); err != nil || len(names) > 0 {
+		t.Errorf("repositories %q, %v", names, err)
+	}
+	s, err := r.Repository(t.Context(), "out/repo")
+	if err == nil {
+		_, err = s.Resolve(t.Context(), "v1")
+	}
+	if err == nil {
+		t.Error("a repository outside was read")
+	}
+}
+
+func TestLayoutsFailedPutLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := repository(t, openLayouts(t, dir), "team/app")
+	b := store.NewBlob("text/plain", []byte("hello"))
+	b.Size = 3
+	_, err := s.PutBlob(t.Context(), b)
+	wants(t, err, store.ErrMismatch)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestSupport(t *testing.T) {
+	for name, s := range map[string]store.Store{"memory": newMemory(t), "layout": openLayout(t, t.TempDir())} {
+		for _, a := range []store.Ability{store.AbilityReferrersAPI, store.AbilityArtifactManifests, store.AbilityTagDelete, store.AbilitySHA512} {
+			if got := s.Support().Of(a); got != store.Yes {
+				t.Errorf("%s: %s is %v", name, a, got)
+			}
+		}
+		if got := s.Support().Of(store.AbilityMount); got != store.No {
+			t.Errorf("%s: mount is %v, with no other repository", name, got)
+		}
+		if got := s.Support().Of(store.AbilityChunked); got != store.Unknown {
+			t.Errorf("%s: chunked is %v, without a wire", name, got)
+		}
+	}
+}
