@@ -148,7 +148,10 @@ func setIf(q url.Values, key, value string) {
 // a store does not know is not found.
 func Parse(method string, u *url.URL) (Request, error) {
 	path, ok := strings.CutPrefix(u.Path, "/v2/")
-	if !ok && u.Path != "/v2" {
+	if u.Path == "/v2" {
+		path, ok = "", true
+	}
+	if !ok {
 		return Request{}, ErrNoEndpoint
 	}
 	q := u.Query()
