@@ -38,20 +38,20 @@ func (f *remoteFlags) register(fs *pflag.FlagSet) {
 	if p != "" {
 		user, pass, header = "", "", ""
 	}
-	fs.StringVarP(&f.username, p+"username", user, "", "registry user name"+side)
-	fs.StringVarP(&f.password, p+"password", pass, "", "registry password or, without a user name, identity token"+side)
-	fs.StringVar(&f.identityToken, p+"identity-token", "", "registry identity token"+side)
+	fs.StringVarP(&f.username, p+"username", user, "", "registry `USER` name"+side)
+	fs.StringVarP(&f.password, p+"password", pass, "", "registry `PASSWORD` or, without a user name, identity token"+side)
+	fs.StringVar(&f.identityToken, p+"identity-token", "", "registry identity `TOKEN`"+side)
 	if p == "" {
 		fs.BoolVar(&f.passwordFromStdin, "password-stdin", false, "read the password from standard input")
 		fs.BoolVar(&f.identityTokenStdin, "identity-token-stdin", false, "read the identity token from standard input")
 	}
 	fs.BoolVar(&f.insecure, p+"insecure", false, "take any TLS certificate"+side)
 	fs.BoolVar(&f.plainHTTP, p+"plain-http", false, "use http instead of https; only localhost does by default"+side)
-	fs.StringVar(&f.caFile, p+"ca-file", "", "`file` of PEM certificates to trust beside the system's"+side)
-	fs.StringVar(&f.certFile, p+"cert-file", "", "`file` of the client certificate"+side)
-	fs.StringVar(&f.keyFile, p+"key-file", "", "`file` of the client key"+side)
+	fs.StringVar(&f.caFile, p+"ca-file", "", "`FILE` of PEM certificates to trust beside the system's"+side)
+	fs.StringVar(&f.certFile, p+"cert-file", "", "`FILE` of the client certificate"+side)
+	fs.StringVar(&f.keyFile, p+"key-file", "", "`FILE` of the client key"+side)
 	fs.StringArrayVar(&f.resolve, p+"resolve", nil, "connect to `HOST:PORT:ADDRESS[:PORT]` instead of what DNS says"+side)
-	fs.StringArrayVar(&f.registryConfig, p+"registry-config", nil, "`file` with credentials; the first is written by login"+side)
+	fs.StringArrayVar(&f.registryConfig, p+"registry-config", nil, "`FILE` with credentials; the first is written by login"+side)
 	fs.StringArrayVarP(&f.headers, p+"header", header, nil, "add the header `\"Name: value\"` to requests to the registry"+side)
 }
 
@@ -169,8 +169,8 @@ func parseResolve(entries []string) (map[string]string, error) {
 type formatFlags struct{ format, template string }
 
 func (f *formatFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.format, "format", "text", "`text`, json, or go-template[=TEMPLATE]")
-	cmd.Flags().StringVar(&f.template, "template", "", "template for --format go-template; sees the keys of the JSON")
+	cmd.Flags().StringVar(&f.format, "format", string(ui.KindText), "`FORM` of the result: text, json or go-template[=TEMPLATE]")
+	cmd.Flags().StringVar(&f.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
 	complete(cmd, "format", "text", "json", "go-template")
 }
 
@@ -186,7 +186,7 @@ type progressFlags struct {
 
 func (f *progressFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.mode, "progress", string(ui.DefaultMode), "progress on stderr: `auto`, live, plain, json or none")
+	fs.StringVar(&f.mode, "progress", string(ui.DefaultMode), "`MODE` of the progress on stderr: auto, live, plain, json or none")
 	fs.BoolVar(&f.noTTY, "no-tty", false, "plain progress lines, also on a terminal")
 	f.registerDebug(cmd)
 	var modes []string

@@ -145,7 +145,7 @@ func newLogout(a *app) *cobra.Command {
 			return cannot("sign out of "+host, store.Ref{}, err)
 		},
 	}
-	cmd.Flags().StringArrayVar(&configs, "registry-config", nil, "`file` with credentials")
+	cmd.Flags().StringArrayVar(&configs, "registry-config", nil, "`FILE` with credentials")
 	p.registerDebug(cmd)
 	return cmd
 }

@@ -49,8 +49,8 @@ func newManifestFetch(a *app) *cobra.Command {
 	fs.StringVar(&o.platform, "platform", "", "fetch this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor instead")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
-	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `file`; - is standard output")
-	fs.StringSliceVar(&o.mediaTypes, "media-type", nil, "take only these media `types`")
+	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
+	fs.StringSliceVar(&o.mediaTypes, "media-type", nil, "take only these media `TYPES`")
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
@@ -162,7 +162,7 @@ repository already, except for its subject.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.mediaType, "media-type", "", "media `type`, where the manifest does not say it")
+	fs.StringVar(&o.mediaType, "media-type", "", "media `TYPE`, where the manifest does not say it")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
@@ -194,7 +194,7 @@ func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, f
 	if err != nil {
 		return err
 	}
-	err = putManifest(ctx, a, o, ref, m, t.sink)
+	err = o.put(ctx, a, ref, m, t.sink)
 	t.finish()
 	if err != nil {
 		return cannot("push the manifest "+file+" to", ref, err)
@@ -206,7 +206,7 @@ func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, f
 	return ui.Print(a.streams.Out, format, value, value.Text)
 }
 
-func putManifest(ctx context.Context, a *app, o *manifestPushOptions, ref store.Ref, m store.Manifest, sink store.Sink) (err error) {
+func (o *manifestPushOptions) put(ctx context.Context, a *app, ref store.Ref, m store.Manifest, sink store.Sink) (err error) {
 	s, err := a.open(ref, &o.targetFlags, sink)
 	if err != nil {
 		return err

@@ -23,6 +23,9 @@ type pullOptions struct {
 	includeSubject bool
 }
 
+// defaultOutput is where pull writes without --output.
+const defaultOutput = "."
+
 func newPull(a *app) *cobra.Command {
 	o := &pullOptions{}
 	cmd := &cobra.Command{
@@ -39,7 +42,7 @@ run again.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), a, o, args[0]) },
 	}
 	fs := cmd.Flags()
-	fs.StringVarP(&o.unpack.Dir, "output", "o", ".", "`directory` to write to")
+	fs.StringVarP(&o.unpack.Dir, "output", "o", defaultOutput, "`DIR` to write to")
 	fs.BoolVarP(&o.unpack.KeepOld, "keep-old-files", "k", false, "stop rather than replace a file")
 	fs.BoolVarP(&o.unpack.AllowTraversal, "allow-path-traversal", "T", false, "let titles lead out of the output directory")
 	fs.BoolVar(&o.includeSubject, "include-subject", false, "pull the subject too, and its subject")

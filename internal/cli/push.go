@@ -34,16 +34,16 @@ type packFlags struct {
 func (f *packFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.manifestKind, "manifest-kind", "", "`KIND` of manifest: image (default), image-v1.0 or artifact")
-	fs.StringVar(&f.imageSpec, "image-spec", "", "ORAS's `spelling` of the same: v1.1, v1.0, v1.1-image, v1.1-artifact")
-	fs.StringVar(&f.artifactType, "artifact-type", "", "media `type` of the artifact")
+	fs.StringVar(&f.imageSpec, "image-spec", "", "ORAS's `SPELLING` of the same: v1.1, v1.0, v1.1-image, v1.1-artifact")
+	fs.StringVar(&f.artifactType, "artifact-type", "", "media `TYPE` of the artifact")
 	fs.StringVar(&f.config, "config", "", "`FILE[:TYPE]` to use as the config")
 	fs.StringVar(&f.platform, "artifact-platform", "", "write the platform `OS/ARCH[/VARIANT]` into the config")
 	fs.StringArrayVarP(&f.annotations, "annotation", "a", nil, "annotate the manifest with `KEY=VALUE`")
-	fs.StringVar(&f.annotationFile, "annotation-file", "", "JSON `file` of annotations for $manifest, $config and files")
-	fs.StringVar(&f.created, "created", "", "write this `time` (RFC 3339, or now) as org.opencontainers.image.created")
-	fs.StringVar(&f.compress, "compress", "", "compress directories with `gzip` (default), zstd or none")
-	fs.StringSliceVar(&f.preserve, "preserve", nil, "keep `mode` or mtime of the files in directories; they are then in the digest")
-	fs.StringVar(&f.exportManifest, "export-manifest", "", "write the manifest to `file`")
+	fs.StringVar(&f.annotationFile, "annotation-file", "", "JSON `FILE` of annotations for $manifest, $config and files")
+	fs.StringVar(&f.created, "created", "", "write this `TIME` (RFC 3339, or now) as org.opencontainers.image.created")
+	fs.StringVar(&f.compress, "compress", "", "compress directories in this `WAY`: gzip (default), zstd or none")
+	fs.StringSliceVar(&f.preserve, "preserve", nil, "keep these `PROPERTIES` of files in directories: mode, mtime; they are then in the digest")
+	fs.StringVar(&f.exportManifest, "export-manifest", "", "write the manifest to `FILE`")
 	fs.BoolVar(&f.anyPath, "disable-path-validation", false, "take absolute paths and paths with .. as they are")
 	cmd.MarkFlagsMutuallyExclusive("annotation", "annotation-file")
 	var kinds []string
@@ -215,7 +215,7 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	if err != nil {
 		return err
 	}
-	root, err := pushPackage(ctx, a, o, ref, pkg, t.sink)
+	root, err := o.send(ctx, a, ref, pkg, t.sink)
 	t.finish()
 	if err != nil {
 		return cannot("push", ref, err)
@@ -228,8 +228,8 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	return ui.Print(a.streams.Out, format, value, value.Text)
 }
 
-// pushPackage sends the package, or for a dry run only reads it.
-func pushPackage(ctx context.Context, a *app, o *pushOptions, ref store.Ref, pkg *artifact.Package, sink store.Sink) (root store.Descriptor, err error) {
+// send sends the package, or for a dry run only reads it.
+func (o *pushOptions) send(ctx context.Context, a *app, ref store.Ref, pkg *artifact.Package, sink store.Sink) (root store.Descriptor, err error) {
 	finish := func(descs []store.Descriptor) (store.Manifest, error) {
 		m, err := pkg.Finish(descs)
 		if err == nil && o.exportManifest != "" {

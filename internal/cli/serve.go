@@ -48,7 +48,7 @@ Quirks:
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.addr, "addr", defaultAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
-	fs.StringArrayVar(&o.quirks, "quirk", nil, "imitate a limit, such as `no-referrers-api`")
+	fs.StringArrayVar(&o.quirks, "quirk", nil, "imitate a `LIMIT`, such as no-referrers-api")
 	fs.StringVar(&o.user, "user", "", "ask for this `NAME`; the password is in $STET_SERVE_PASSWORD")
 	fs.BoolVar(&o.log, "log", false, "print a line for each request to stderr")
 	var names []string

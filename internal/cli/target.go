@@ -29,10 +29,10 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 	t.progress = progress
 	t.remoteFlags.register(fs)
 	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout")
-	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`directory` of the OCI image layout; the reference is then a whole name in it")
+	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`DIR` of the OCI image layout; the reference is then a whole name in it")
 	cmd.MarkFlagsMutuallyExclusive(p+"oci-layout", p+"oci-layout-path")
 	if withSpec {
-		fs.StringVar(&t.distributionSpec, p+"distribution-spec", "", "keep referrers by `v1.1-referrers-api` or v1.1-referrers-tag, and by nothing else")
+		fs.StringVar(&t.distributionSpec, p+"distribution-spec", "", "keep referrers in this `WAY` and no other: v1.1-referrers-api or v1.1-referrers-tag")
 		complete(cmd, p+"distribution-spec", string(remote.ReferrersAPI), string(remote.ReferrersTag))
 	}
 }
