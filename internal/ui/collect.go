@@ -16,10 +16,12 @@ func Tee(sinks ...store.Sink) store.Sink {
 	}
 }
 
-// FallbackTaken is a fallback in a result: what was done instead, and why.
+// FallbackTaken is a fallback in a result: what was done instead, why, and for
+// whom, such as "host/repository".
 type FallbackTaken struct {
 	Choice string `json:"choice"`
 	Reason string `json:"reason"`
+	Name   string `json:"name,omitempty"`
 }
 
 // Notes is what a result tells beside itself. Each note stands once.
@@ -50,7 +52,7 @@ func (r *Recorder) Event(e store.Event) {
 	defer r.mu.Unlock()
 	switch e.Kind {
 	case store.Fallback:
-		if f := (FallbackTaken{e.Choice, e.Text}); !slices.Contains(r.notes.Fallbacks, f) {
+		if f := (FallbackTaken{e.Choice, e.Text, e.Name}); !slices.Contains(r.notes.Fallbacks, f) {
 			r.notes.Fallbacks = append(r.notes.Fallbacks, f)
 		}
 	case store.Warning:

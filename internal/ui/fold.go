@@ -53,11 +53,17 @@ type fold struct {
 	done    int     // blobs that arrived
 	bytes   int64   // bytes of blobs that were sent
 	arrived map[digest.Digest]bool
-	told    map[string]bool
+	told    map[told]bool
+}
+
+// told is what makes a note the same as another.
+type told struct {
+	kind               store.EventKind
+	name, choice, text string
 }
 
 func newFold() *fold {
-	return &fold{arrived: map[digest.Digest]bool{}, told: map[string]bool{}}
+	return &fold{arrived: map[digest.Digest]bool{}, told: map[told]bool{}}
 }
 
 // apply takes the next event, which happened now.
@@ -82,8 +88,8 @@ func (f *fold) apply(e store.Event, now time.Time) change {
 	case store.Failed:
 		c.step, c.blob = failed, f.take(e)
 	case store.Fallback, store.Warning:
-		// The same fallback may be taken for each of a thousand blobs.
-		if key := string(e.Kind) + "\x00" + e.Choice + "\x00" + e.Text; !f.told[key] {
+		// The same answer may come for each of a thousand blobs.
+		if key := (told{e.Kind, e.Name, e.Choice, e.Text}); !f.told[key] {
 			f.told[key], c.step = true, noted
 		}
 	case store.Retrying:

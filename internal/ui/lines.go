@@ -83,18 +83,19 @@ func short(d digest.Digest) string {
 }
 
 // note is the line for an event that is no status of a blob, without its end
-// of line. The program's name is in front.
+// of line: the program, whom it is about, what, and why.
 func note(program string, e store.Event) string {
+	about := program + ": "
+	if e.Name != "" {
+		about += Escape(e.Name) + ": "
+	}
 	switch e.Kind {
 	case store.Fallback:
-		return fmt.Sprintf("%s: %s: %s", program, fallbackTold(e.Choice), Escape(e.Text))
+		return about + fallbackTold(e.Choice) + ": " + Escape(e.Text)
 	case store.Retrying:
-		if e.Name != "" {
-			return fmt.Sprintf("%s: trying again with %s: %s", program, Escape(e.Name), Escape(e.Text))
-		}
-		return fmt.Sprintf("%s: trying again: %s", program, Escape(e.Text))
+		return about + "trying again: " + Escape(e.Text)
 	}
-	return fmt.Sprintf("%s: warning: %s", program, Escape(e.Text))
+	return about + "warning: " + Escape(e.Text)
 }
 
 // fallbackTold says what was done instead, for the choices of design §6.
@@ -106,6 +107,8 @@ func fallbackTold(choice string) string {
 		return "uploaded instead of mounted"
 	case "post-put":
 		return "uploaded with two requests instead of one"
+	case "hash-first":
+		return "hashed before the upload instead of during it"
 	case "chunks":
 		return "uploaded in chunks"
 	}

@@ -132,6 +132,9 @@ func TestLogLinesStayWhole(t *testing.T) {
 		for _, piece := range []string{"one ", "line\ntwo", " lines", "\nno end"} {
 			fmt.Fprint(s.Err, piece)
 			time.Sleep(200 * time.Millisecond)
+			if got := scr.String(); piece == "line\ntwo" && strings.Contains(got, "two") {
+				t.Errorf("half a line is shown:\n%s", got)
+			}
 		}
 		finish()
 		fmt.Fprint(s.Err, "\nafter\n")
@@ -208,5 +211,29 @@ func TestBarsOfAnySize(t *testing.T) {
 				t.Errorf("a bar of %d of %d bytes has %d columns, the terminal %d", c[0], c[1], w, width)
 			}
 		}
+	}
+}
+
+// A rate is that of the last seconds: a stalled transfer is seen to stall.
+func TestRateForgets(t *testing.T) {
+	var m meter
+	start := time.Unix(0, 0)
+	at := func(seconds int, moved int64) int64 {
+		return m.rate(start.Add(time.Duration(seconds)*time.Second), moved)
+	}
+	if got := at(0, 0); got != 0 {
+		t.Errorf("at once: %d", got)
+	}
+	if got := at(2, 2000); got != 1000 {
+		t.Errorf("after two seconds: %d, want 1000", got)
+	}
+	for i := range 10 {
+		at(3+i, 2000)
+	}
+	if got := at(13, 2000); got != 0 {
+		t.Errorf("after ten seconds without a byte: %d, want 0", got)
+	}
+	if got := at(14, 0); got != 0 {
+		t.Errorf("after a retry: %d, want 0", got)
 	}
 }

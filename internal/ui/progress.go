@@ -46,7 +46,7 @@ func ParseMode(s string) (Mode, error) {
 // to the terminal by other means than s. Calling it twice does no harm; what
 // is told after it is shown as plain lines.
 func Progress(mode Mode, verbs Verbs, s *Streams) (sink store.Sink, finish func()) {
-	told := teller{fold: newFold(), verbs: verbs, program: s.Program}
+	t := teller{fold: newFold(), verbs: verbs, program: s.Program}
 	switch s.choose(mode) {
 	case ModeNone:
 		return func(store.Event) {}, func() {}
@@ -54,10 +54,10 @@ func Progress(mode Mode, verbs Verbs, s *Streams) (sink store.Sink, finish func(
 		j := &jsonLines{out: s.Err}
 		return j.event, j.finish
 	case ModeLive:
-		l := newLive(told, s)
+		l := newLive(t, s)
 		return l.event, l.finish
 	}
-	p := &plain{teller: told, out: s.Err}
+	p := &plain{teller: t, out: s.Err}
 	return p.event, func() {}
 }
 

@@ -69,16 +69,17 @@ func TestParseFormat(t *testing.T) {
 
 func TestPrintTemplate(t *testing.T) {
 	value := map[string]any{
-		"digest": d1, "size": int64(1 << 40), "half": 0.5, "tags": []string{"v1", "v2"},
+		"digest": d1, "size": int64(1 << 40), "half": 0.5, "tags": []string{"v1", "v2"}, "evil": []string{"\x1b"},
 		"none": nil, "title": "a\x1b[2J\u202eb\nc", "empty": "", "yes": true, "n": 28600000,
 	}
 	for text, want := range map[string]string{
-		`{{.digest}}`:                      d1.String(),
-		`{{.size}} {{.half}} {{.yes}}`:     "1099511627776 0.5 true",
-		`{{.missing}} {{.none}}`:           "<no value> <no value>",
-		`{{.title}}`:                       "a\\u001b[2J\\u202eb\nc",
-		`{{range .tags}}{{.}},{{end}}`:     "v1,v2,",
-		`{{range .none}}x{{else}}-{{end}}`: "-",
+		`{{.digest}}`:                          d1.String(),
+		`{{.size}} {{.half}} {{.yes}}`:         "1099511627776 0.5 true",
+		`{{.missing}} {{.none}}`:               "<no value> <no value>",
+		`{{.title}}`:                           "a\\u001b[2J\\u202eb\nc",
+		`{{range .tags}}{{.}},{{end}}`:         "v1,v2,",
+		`{{range .evil}}{{.}}{{end}}{{.evil}}`: `\u001b[\u001b]`,
+		`{{range .none}}x{{else}}-{{end}}`:     "-",
 		`{{with .title}}{{.}}{{end}}{{if .empty}}x{{else}}{{.title}}{{end}}`: "a\\u001b[2J\\u202eb\nc" + "a\\u001b[2J\\u202eb\nc",
 		`{{define "t"}}{{.title}}{{end}}{{template "t" .}}`:                  "a\\u001b[2J\\u202eb\nc",
 		`{{$x := .title}}{{$x | upper}}`:                                     "A\\u001b[2J\\u202eB\nC",
@@ -160,7 +161,7 @@ func TestResults(t *testing.T) {
 	desc := store.Descriptor{MediaType: "m/t", Digest: d1, Size: 7, ArtifactType: "a/t", Annotations: map[string]string{"k": "v"}}
 	plain := store.Descriptor{MediaType: "m/t", Digest: d1, Size: 7}
 	const block = `"mediaType":"m/t","digest":"D1","size":7`
-	fell := Notes{Fallbacks: List[FallbackTaken]{{"referrers-tag", "404"}}, Warnings: List[string]{"old"}}
+	fell := Notes{Fallbacks: List[FallbackTaken]{{"referrers-tag", "404", "reg.io/app"}}, Warnings: List[string]{"old"}}
 
 	push := NewPushResult(ref(t, "reg.io/app:v2,v1"), desc, fell)
 	bare := NewPushResult(ref(t, "oci:dir"), plain, Notes{})
@@ -197,7 +198,7 @@ func TestResults(t *testing.T) {
 		{
 			"push", push, push.Text,
 			`{"reference":"reg.io/app@D1",` + block + `,"annotations":{"k":"v"},"artifactType":"a/t",` +
-				`"referenceAsTags":["reg.io/app:v1","reg.io/app:v2"],"fallbacks":[{"choice":"referrers-tag","reason":"404"}],"warnings":["old"]}`,
+				`"referenceAsTags":["reg.io/app:v1","reg.io/app:v2"],"fallbacks":[{"choice":"referrers-tag","reason":"404","name":"reg.io/app"}],"warnings":["old"]}`,
 			"Pushed [registry] reg.io/app:v2\nTagged v1\nArtifactType: a/t\nDigest: D1\n",
 		},
 		{
