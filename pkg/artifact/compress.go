@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -97,8 +98,9 @@ func newCompressor(w io.Writer, c Compression) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The header has no name and no time, and the system "unknown" (RFC 1952
-	// section 2.3.1): pgzip's defaults, held by the golden digests.
+	// The header has no name and the system "unknown" by pgzip's defaults, and
+	// no time by this: Go's zero time is not that of RFC 1952 section 2.3.1.
+	z.ModTime = time.Unix(0, 0)
 	return z, z.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), gzipAhead))
 }
 
