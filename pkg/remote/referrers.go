@@ -119,7 +119,8 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 	req := r.request(wire.Referrers)
 	req.Digest, req.ArtifactType = subject, artifactType
 	header := http.Header{"Accept": {store.MediaTypeIndex}}
-	return r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response) (int, bool, error) {
+	begun := false
+	err := r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response) (int, bool, error) {
 		raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
 		if err != nil {
 			return 0, false, err
@@ -128,6 +129,7 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 		if err != nil {
 			return 0, false, err
 		}
+		begun = true
 		r.known.learn(store.AbilityReferrersAPI, store.Yes, answered(req, resp, "Content-Type"))
 		for _, d := range list {
 			if !each(d) {
@@ -136,6 +138,11 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 		}
 		return len(list), true, nil
 	})
+	if e := statusOf(err, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed); e != nil && begun {
+		// Of a later page this says nothing about the API: what came is half a list.
+		return fmt.Errorf("%w: the list of referrers breaks off: %s", store.ErrInvalid, e)
+	}
+	return err
 }
 
 // decodeReferrers reads an answer of the referrers API, which is an image index.
