@@ -92,14 +92,11 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 // cutToken68 passes over the single value that some schemes have instead of
 // parameters, as in "Negotiate YII…==".
 func cutToken68(s string) string {
-	word, rest := cutToken(strings.TrimLeft(s, " \t"))
-	i := 0
-	for i < len(rest) && (rest[i] == '=' || rest[i] == '/') {
-		i++
-	}
-	after := strings.TrimLeft(rest[i:], " \t")
+	word := strings.TrimLeft(s, " \t")
+	rest := strings.TrimLeft(word, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~+/")
+	after := strings.TrimLeft(strings.TrimLeft(rest, "="), " \t")
 	// "name=" before a comma is such a value, before anything else a parameter.
-	if word != "" && (after == "" || after[0] == ',') {
+	if rest != word && (after == "" || after[0] == ',') {
 		return after
 	}
 	return s

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -150,6 +151,10 @@ func explain(req *http.Request, err error) error {
 	var refusal *Error
 	if errors.As(err, &refusal) || tripOf(req).blamed() != nil {
 		return err // says itself where it comes from
+	}
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
+		err = http.ErrSchemeMismatch // as net/http's client says it
 	}
 	if !classed(err) {
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
