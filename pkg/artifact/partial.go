@@ -171,7 +171,7 @@ func (p *partial) appendFrom(ctx context.Context, blob store.Blob, want store.De
 // copyContext copies at most limit bytes; one more is ErrMismatch. It stops
 // when ctx does.
 func copyContext(ctx context.Context, w io.Writer, r io.Reader, limit int64) (int64, error) {
-	buf := make([]byte, min(copyBuffer, limit+1))
+	buf := make([]byte, min(copyBuffer-1, limit)+1) // a limit comes from outside and may be the largest number
 	var n int64
 	for {
 		if err := ctx.Err(); err != nil {

@@ -252,7 +252,9 @@ func TestTarballChanged(t *testing.T) {
 		"new file": func(dir string) error { return os.WriteFile(dir+"/tree/new", nil, 0o666) },
 		"removed":  func(dir string) error { return os.Remove(dir + "/tree/a") },
 		"mode":     func(dir string) error { return os.Chmod(dir+"/tree/a", 0o777) },
-		"link":     func(dir string) error { return errors.Join(os.Remove(dir+"/tree/b/link"), os.Symlink("x", dir+"/tree/b/link")) },
+		"link": func(dir string) error {
+			return errors.Join(os.Remove(dir+"/tree/b/link"), os.Symlink("x", dir+"/tree/b/link"))
+		},
 		"all gone": func(dir string) error { return os.RemoveAll(dir + "/tree/b") },
 	} {
 		dir := makeTree(t)
