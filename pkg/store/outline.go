@@ -77,16 +77,20 @@ type document struct {
 
 // ParseOutline reads a manifest. It is ErrInvalid where the document could be
 // read in two ways (CVE-2021-41190, RFC 7493): not UTF-8, more than one value,
-// a name twice or in another case, mediaType against the descriptor's, layers
-// beside manifests, a digest outside the grammar, a negative size.
+// a name twice, a field's name in another case, mediaType against the
+// descriptor's, layers beside manifests, a digest outside the grammar, a
+// negative size.
 //
 // A media type that is not in ManifestTypes has no known edges: ErrUnsupported.
 func ParseOutline(m Manifest) (*Outline, error) {
 	if !IsManifestType(m.MediaType) {
 		return nil, fmt.Errorf("%w: %s is not a kind of manifest that stet can read", ErrUnsupported, m.MediaType)
 	}
-	if err := CheckJSON(m.Raw); err != nil {
+	if err := checkJSON(m.Raw, fieldNames()); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", m.MediaType, m.Digest, err)
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(m.Raw, " \t\r\n"), []byte("{")) {
+		return nil, fmt.Errorf("%w: %s %s: not a JSON object", ErrInvalid, m.MediaType, m.Digest)
 	}
 	var d document
 	if err := json.Unmarshal(m.Raw, &d); err != nil {
@@ -145,13 +149,24 @@ func (d *document) check(mediaType string) error {
 // CheckJSON says whether raw is one I-JSON value (RFC 7493): UTF-8, nothing
 // after it, and no object that has one name twice. Names that differ only in
 // case count as one, because Go and others read them as one. It is ErrInvalid.
-func CheckJSON(raw []byte) error {
+func CheckJSON(raw []byte) error { return checkJSON(raw, nil) }
+
+// fieldNames are the names that decide what a manifest means. Go's decoder
+// takes them in any case and others do not, so another case is refused.
+func fieldNames() []string {
+	return []string{
+		"mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "refers", "annotations",
+		"digest", "size",
+	}
+}
+
+func checkJSON(raw []byte, fields []string) error {
 	if !utf8.Valid(raw) {
 		return fmt.Errorf("%w: not UTF-8", ErrInvalid)
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkNames(dec); err != nil {
+	if err := checkNames(dec, fields); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -173,7 +188,7 @@ type container struct {
 
 // checkNames reads one value; the open containers are a stack, so that depth
 // costs no goroutine stack.
-func checkNames(dec *json.Decoder) error {
+func checkNames(dec *json.Decoder, fields []string) error {
 	var open []container
 	var last string // the name before the value that comes next
 	for isName := false; ; {
@@ -182,7 +197,7 @@ func checkNames(dec *json.Decoder) error {
 			return fmt.Errorf("%w: not JSON: %s", ErrInvalid, err)
 		}
 		if name, ok := tok.(string); ok && isName {
-			if err := open[len(open)-1].add(name); err != nil {
+			if err := open[len(open)-1].add(name, fields); err != nil {
 				return err
 			}
 			last, isName = name, false
@@ -206,10 +221,15 @@ func checkNames(dec *json.Decoder) error {
 	}
 }
 
-func (c container) add(name string) error {
+func (c container) add(name string, fields []string) error {
 	key := name
 	if !c.exact {
 		key = strings.Map(foldRune, name)
+		for _, field := range fields {
+			if name != field && strings.EqualFold(name, field) {
+				return fmt.Errorf("%w: the name %q stands for %q", ErrInvalid, name, field)
+			}
+		}
 	}
 	if c.names[key] {
 		return fmt.Errorf("%w: the name %q stands twice in one object", ErrInvalid, name)

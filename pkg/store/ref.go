@@ -123,6 +123,9 @@ func layoutTag(s string) bool { return s != "" && !strings.ContainsAny(s, `/\`) 
 // splitRef takes the digest and the tags off the end of s; whole is for errors.
 func splitRef(whole, s string, isTag func(string) bool) (name string, tags []string, dgst digest.Digest, err error) {
 	name, after, hasDigest := cutLast(s, "@")
+	if strings.ContainsAny(after, `/\`) {
+		name, hasDigest = s, false // the @ belongs to a path
+	}
 	if hasDigest {
 		dgst = digest.Digest(after)
 		if err := dgst.Validate(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"maps"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -171,6 +172,16 @@ func (readOnly) PutManifest(context.Context, Manifest, ...string) error { return
 func (readOnly) DeleteBlob(context.Context, Descriptor) error           { return errReadOnly }
 func (readOnly) DeleteManifest(context.Context, Descriptor) error       { return errReadOnly }
 func (readOnly) Untag(context.Context, string) error                    { return errReadOnly }
+
+// Support is the store's, without deleting.
+func (r readOnly) Support() Support {
+	s := Support{}
+	maps.Copy(s, r.Store.Support())
+	for _, a := range []Ability{AbilityTagDelete, AbilityManifestDelete, AbilityBlobDelete} {
+		s[a] = Finding{No, Evidence{Note: "the store is read-only"}}
+	}
+	return s
+}
 
 // Observe wraps a store so that reading its blobs is told to the sink: Start
 // when one is opened first, Advance as it is read, Done at its end, Failed on
