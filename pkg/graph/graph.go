@@ -84,7 +84,7 @@ func (m *mover) put(ctx context.Context, b store.Blob) (store.Descriptor, error)
 	m.sink.Emit(store.Event{Kind: store.Start, Desc: b.Descriptor, Name: name})
 	put, err := m.dst.PutBlob(ctx, store.CountBlob(sourceBlob(b), m.sink))
 	if err != nil {
-		m.sink.Emit(store.Event{Kind: store.Failed, Desc: b.Descriptor, Name: name, Text: err.Error()})
+		m.failed(ctx, b.Descriptor, err)
 		return store.Descriptor{}, fail(Destination, "put blob", b.Descriptor, err)
 	}
 	done := b.Descriptor
@@ -92,6 +92,14 @@ func (m *mover) put(ctx context.Context, b store.Blob) (store.Descriptor, error)
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: done, Name: name, How: put.How})
 	m.count(put)
 	return put.Descriptor, nil
+}
+
+// failed tells of content that did not arrive. What was only cancelled, because
+// something else failed or the user stopped it, is no news.
+func (m *mover) failed(ctx context.Context, d store.Descriptor, err error) {
+	if ctx.Err() == nil {
+		m.sink.Emit(store.Event{Kind: store.Failed, Desc: d, Name: store.NameOf(d), Text: err.Error()})
+	}
 }
 
 func (m *mover) count(put store.Put) {
@@ -113,7 +121,7 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 	name := store.NameOf(man.Descriptor)
 	m.sink.Emit(store.Event{Kind: store.Start, Desc: man.Descriptor, Name: name})
 	if err := m.dst.PutManifest(ctx, man, tags...); err != nil {
-		m.sink.Emit(store.Event{Kind: store.Failed, Desc: man.Descriptor, Name: name, Text: err.Error()})
+		m.failed(ctx, man.Descriptor, err)
 		return fail(Destination, "put manifest", man.Descriptor, err)
 	}
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
