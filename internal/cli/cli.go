@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/store"
 )
 
 // app is what all commands share: where to read and write, and the machine's
@@ -49,9 +50,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.streams.In)
 	root.SetOut(a.streams.Out)
 	root.SetErr(a.streams.Err)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		err = a.streams.OutErr()
+	cmd, err := root.ExecuteContextC(ctx)
+	if lost := a.streams.OutErr(); lost != nil {
+		err = cannot("write the result", store.Ref{}, lost)
 	}
 	if err == nil {
 		return exitDone
@@ -59,7 +60,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if cause := context.Cause(ctx); cause != nil {
 		err = errors.Join(cause, err)
 	}
-	e := a.explain(err)
+	e := a.explainAt(cmd.CommandPath(), err)
 	fmt.Fprintln(a.streams.Err, e.String())
 	return e.Code
 }
@@ -118,6 +119,7 @@ Exit codes:
 		newPush(a), newPull(a), newCopy(a), newManifest(a), newResolve(a), newTag(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),
 	)
+	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
 	settle(root, a.name)
 	return root
 }
@@ -136,6 +138,9 @@ func settle(cmd *cobra.Command, name string) {
 	}
 	for _, sub := range cmd.Commands() {
 		settle(sub, name)
+	}
+	if !cmd.Runnable() { // a group: cobra would take any word after it
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 }
 

@@ -73,6 +73,7 @@ var rules = []rule{
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
 	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
 	{store.ErrDenied, exitAuth, "run `{name} login {host}`, or check that the account may do this to \"{repo}\""},
+	{fs.ErrNotExist, exitNotFound, "check the path"},
 	{store.ErrNotFound, exitNotFound, "check the spelling of repository, tag and digest"},
 	{store.ErrExists, exitRefused, "choose another name, or remove what is there first"},
 	{store.ErrUnsupported, exitRefused, "use a registry that can do this, or leave the request out"},
@@ -86,7 +87,7 @@ var rules = []rule{
 	{syscall.ENOSPC, exitFailed, "free some space, then run it again; nothing half-written was kept"},
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},
 	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
-	{fs.ErrNotExist, exitNotFound, "check the path"},
+	{syscall.EADDRINUSE, exitFailed, "choose another address; port 0 takes a free one"},
 }
 
 // failure is an error of a command: what it could not do, and why.
@@ -108,7 +109,15 @@ func cannot(verb string, ref store.Ref, err error) error {
 	if err == nil || errors.As(err, &done) {
 		return err
 	}
-	return &failure{strings.TrimSpace(verb + " " + ref.String()), ref, err}
+	what := verb
+	var bad *store.RefError
+	switch {
+	case ref.Scheme != "":
+		what += " " + ref.String()
+	case errors.As(err, &bad) && !strings.HasSuffix(verb, bad.Ref):
+		what += " " + bad.Ref // a reference that did not parse, as it was typed
+	}
+	return &failure{what, ref, err}
 }
 
 // usage is a usage error of a command, with the way to its help.
@@ -141,6 +150,20 @@ func (e explanation) String() string {
 		s += "\n  do:  " + e.do
 	}
 	return s
+}
+
+// explainAt explains the error of a command: what the table says, and for wrong
+// usage the way to the command's help.
+func (a *app) explainAt(command string, err error) explanation {
+	e := a.explain(err)
+	var f *failure
+	if e.Code == exitUsage && !errors.As(err, &f) {
+		e.what = "wrong usage of " + command
+	}
+	if e.Code == exitUsage && e.do == "" {
+		e.do = fmt.Sprintf("run `%s --help`", command)
+	}
+	return e
 }
 
 // explain finds what failed, why and what to do, and the exit code.

@@ -84,6 +84,9 @@ func runServe(ctx context.Context, a *app, o *serveOptions, args []string) error
 	}
 	defer reg.Close()
 	listener, err := net.Listen("tcp", o.addr)
+	if _, _, bad := net.SplitHostPort(o.addr); bad != nil {
+		err = fmt.Errorf("%w: %w", store.ErrUsage, bad)
+	}
 	if err != nil {
 		return cannot("listen on "+o.addr, store.Ref{}, err)
 	}
