@@ -165,6 +165,10 @@ func TestTokenService(t *testing.T) {
 	if tok := anonymous.token(anonymous.do("GET", "/token?scope=repository:a:pull,push", "")); tok.Scope != "repository:a:pull" || tok.Refresh != "" {
 		t.Errorf("anonymous: %+v", tok)
 	}
+	open := start(t, serve.Options{Bearer: &serve.Bearer{Anonymous: true}})
+	if tok := open.token(open.do("GET", "/token?scope=repository:a:pull,push+registry:catalog:*", "")); tok.Scope != "repository:a:pull" {
+		t.Errorf("anonymous may %s", tok.Scope)
+	}
 	anonymous.want(anonymous.form(password), "405 UNSUPPORTED")
 	anonymous.want(anonymous.do("GET", "/token", "", basic("alice", "wrong")), "401 UNAUTHORIZED")
 }

@@ -1,16 +1,21 @@
 package serve_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/serve"
+	"github.com/stet-oci/stet/pkg/store"
 )
 
 var linkNext = regexp.MustCompile(`^<([^>]+)>; rel="next"$`)
@@ -46,6 +51,68 @@ func (g *rig) pages(path string) [][]string {
 	return nil
 }
 
+// backwards is a registry that lists in an order of its own: the wrong way
+// round. Where extra is set it has as many tags more, without their manifests.
+type backwards struct {
+	store.Registry
+	extra int
+}
+
+type backwardsStore struct {
+	store.Store
+	extra int
+}
+
+func reverse[T any](seq iter.Seq2[T, error], extra ...T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		all, err := store.Collect(seq)
+		all = append(all, extra...)
+		slices.Reverse(all)
+		for _, v := range all {
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err != nil {
+			var none T
+			yield(none, err)
+		}
+	}
+}
+
+func (b backwards) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	return reverse(b.Registry.Repositories(ctx, after))
+}
+
+func (b backwards) Repository(ctx context.Context, name string) (store.Store, error) {
+	st, err := b.Registry.Repository(ctx, name)
+	return backwardsStore{st, b.extra}, err
+}
+
+func (s backwardsStore) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
+	var extra []string
+	for i := range s.extra {
+		extra = append(extra, fmt.Sprintf("t%06d", i))
+	}
+	return reverse(s.Store.Tags(ctx, after), extra...)
+}
+
+func (s backwardsStore) Referrers(ctx context.Context, d digest.Digest, kind string) iter.Seq2[store.Descriptor, error] {
+	return reverse(s.Store.Referrers(ctx, d, kind))
+}
+
+// backward serves a backwards registry with one quirk or none.
+func backward(t *testing.T, quirk string) *rig {
+	t.Helper()
+	var q serve.Quirks
+	if quirk != "" {
+		if err := q.Set(quirk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return startOver(t, backwards{Registry: local.NewMemoryRegistry()}, serve.Options{Quirks: q})
+}
+
 func TestPaging(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -66,11 +133,7 @@ func TestPaging(t *testing.T) {
 		{"", "/v2/_catalog?n=1", [][]string{{"a"}, {"b/c"}}},
 		{"page-size=1", "/v2/_catalog", [][]string{{"a"}, {"b/c"}}},
 	} {
-		var names []string
-		if c.quirk != "" {
-			names = append(names, c.quirk)
-		}
-		g := quirky(t, names...)
+		g := backward(t, c.quirk)
 		g.blob("a", empty)
 		g.blob("b/c", empty)
 		for _, tag := range []string{"b", "a", "c", "B"} {
@@ -85,6 +148,18 @@ func TestPaging(t *testing.T) {
 	g.want(g.do("GET", "/v2/_catalog?n=-1", ""), "400 UNSUPPORTED")
 }
 
+// A list stays small enough for clients that bound it, however much they ask for.
+func TestManyTagsComeInPages(t *testing.T) {
+	t.Parallel()
+	g := startOver(t, backwards{local.NewMemoryRegistry(), 10001}, serve.Options{})
+	g.blob("a", empty)
+	for _, query := range []string{"", "?n=20000"} {
+		if p := g.pages("/v2/a/tags/list" + query); len(p) != 2 || len(p[0]) != 10000 || p[1][0] != "t010000" {
+			t.Errorf("%q: %d pages", query, len(p))
+		}
+	}
+}
+
 func TestReferrers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ quirk, query, applied, want string }{
@@ -95,11 +170,7 @@ func TestReferrers(t *testing.T) {
 		{"page-size=1", "", "", "3: x x y"},
 		{"page-size=1", "?artifactType=application%2Fx", "artifactType", "2: x x"},
 	} {
-		var names []string
-		if c.quirk != "" {
-			names = append(names, c.quirk)
-		}
-		g := quirky(t, names...)
+		g := backward(t, c.quirk)
 		g.blob("a", empty)
 		subject := image("application/subject", "")
 		g.want(g.do("PUT", "/v2/a/manifests/v1", subject, imageType), "201")

@@ -229,11 +229,12 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// feeding counts the PutBlobs under way, and can refuse them.
+// feeding counts the PutBlobs under way and those that went well, and can
+// refuse them.
 type feeding struct {
 	store.Registry
-	now  *atomic.Int64
-	fail error
+	now, well *atomic.Int64
+	fail      error
 }
 
 type feedingStore struct {
@@ -252,7 +253,11 @@ func (s feedingStore) PutBlob(ctx context.Context, b store.Blob) (store.Put, err
 	if s.f.fail != nil {
 		return store.Put{}, s.f.fail
 	}
-	return s.Store.PutBlob(ctx, b)
+	put, err := s.Store.PutBlob(ctx, b)
+	if err == nil {
+		s.f.well.Add(1)
+	}
+	return put, err
 }
 
 // Uploads that nobody ends let go of the store: after a while, when they are
@@ -270,8 +275,8 @@ func TestNoUploadStays(t *testing.T) {
 			if name == "idle" {
 				idle = 300 * time.Millisecond
 			}
-			var now atomic.Int64
-			g := startOver(t, feeding{Registry: local.NewMemoryRegistry(), now: &now}, serve.Options{UploadIdle: idle})
+			var now, well atomic.Int64
+			g := startOver(t, feeding{Registry: local.NewMemoryRegistry(), now: &now, well: &well}, serve.Options{UploadIdle: idle})
 			up := g.open("a")
 			g.want(g.do("PATCH", up, hello), "202")
 			if now.Load() != 1 {
@@ -280,10 +285,25 @@ func TestNoUploadStays(t *testing.T) {
 			end(g, up)
 			until(t, "PutBlob returns", func() bool { return now.Load() == 0 })
 			g.want(g.do("GET", up, ""), "404 BLOB_UPLOAD_UNKNOWN")
-			if g.has("a", digest.FromString(hello)) {
+			if well.Load() != 0 {
 				t.Error("the half upload is stored")
 			}
 		})
+	}
+}
+
+// A claim that does not hold is found before the store takes the bytes for good.
+func TestWrongClaimIsNeverStored(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		var now, well atomic.Int64
+		g := startOver(t, feeding{Registry: local.NewMemoryRegistry(), now: &now, well: &well}, serve.Options{})
+		up := g.do("POST", "/v2/a/blobs/uploads/?digest-algorithm="+alg.String(), "").Get("Location")
+		g.want(g.do("PATCH", up, hello), "202")
+		g.want(g.do("PUT", up+"?digest="+alg.FromString("other").String(), ""), "400 DIGEST_INVALID")
+		if well.Load() != 0 {
+			t.Errorf("%s: the store has taken it", alg)
+		}
 	}
 }
 
@@ -307,8 +327,8 @@ func TestUploadsAreBounded(t *testing.T) {
 // A store that fails under an upload ends it, with the store's reason.
 func TestStoreFailsUnderUpload(t *testing.T) {
 	t.Parallel()
-	var now atomic.Int64
-	g := startOver(t, feeding{local.NewMemoryRegistry(), &now, fmt.Errorf("disk: %w", store.ErrDenied)}, serve.Options{})
+	var now, well atomic.Int64
+	g := startOver(t, feeding{local.NewMemoryRegistry(), &now, &well, fmt.Errorf("disk: %w", store.ErrDenied)}, serve.Options{})
 	up := g.open("a")
 	g.want(g.do("PATCH", up, hello), "403 DENIED")
 	g.want(g.do("GET", up, ""), "404 BLOB_UPLOAD_UNKNOWN")
