@@ -102,7 +102,7 @@ func TestOpenBlob(t *testing.T) {
 		{name: "gives up without progress", get: turns(breaks(2), breaks(2)), asked: []string{get, from2, from2}, err: store.ErrUnavailable},
 		{name: "is gone after a break", get: turns(breaks(2), answer(404, "")), asked: []string{get, from2}, err: store.ErrNotFound},
 		{name: "another size", get: answer(200, "hell", "Content-Length", "4"), asked: []string{get}, err: store.ErrMismatch},
-		{name: "longer than it says", get: endless, asked: []string{get}, err: store.ErrMismatch},
+		{name: "longer than it says", get: neverEnds, asked: []string{get}, err: store.ErrMismatch},
 		{name: "absent", asked: []string{get}, err: store.ErrNotFound},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestOpenBlob(t *testing.T) {
 	}
 }
 
-func endless(w http.ResponseWriter, r *http.Request) {
+func neverEnds(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = io.WriteString(w, strings.Repeat("x", 1000))
 		w.(http.Flusher).Flush()

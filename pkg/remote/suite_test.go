@@ -1,8 +1,10 @@
 package remote_test
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stet-oci/stet/pkg/local"
@@ -62,4 +64,42 @@ func plain(o remote.Options) remote.Options {
 	http := true
 	o.PlainHTTP = &http
 	return o
+}
+
+// TestManyProcessesAttach: every process has a store of its own, and the
+// registry keeps the list under a tag that each of them writes.
+func TestManyProcessesAttach(t *testing.T) {
+	t.Parallel()
+	quirks := serve.Quirks{NoReferrersAPI: true, NoOCISubject: true, Sparse: true}
+	srv := httptest.NewServer(serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: quirks}))
+	t.Cleanup(srv.Close)
+	subject := store.NewManifest(store.MediaTypeImage, []byte("{}"))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			s, err := remote.Open(registryRef(srv.URL, "app"), plain(remote.Options{}))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"artifactType":"a/b","config":{"mediaType":"a/b","digest":%q,"size":2},`+
+				`"layers":[],"subject":{"mediaType":%q,"digest":%q,"size":2},"annotations":{"n":"%d"}}`,
+				store.MediaTypeImage, subject.Digest, store.MediaTypeImage, subject.Digest, i)
+			if _, err := s.PutBlob(t.Context(), store.NewBlob("a/b", []byte("{}"))); err != nil {
+				t.Error(err)
+			}
+			if err := s.PutManifest(t.Context(), store.NewManifest(store.MediaTypeImage, []byte(raw))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s, err := remote.Open(registryRef(srv.URL, "app"), plain(remote.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.Collect(s.Referrers(t.Context(), subject.Digest, ""))
+	if err != nil || len(got) != 8 {
+		t.Errorf("%d of 8 referrers are listed, %v", len(got), err)
+	}
 }
