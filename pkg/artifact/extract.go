@@ -126,10 +126,10 @@ func (l *limitedReader) tooLarge() error {
 // entryPath is the path of an entry below the directory that is packed. Entry
 // names begin with the title, as ORAS writes them.
 func entryPath(name, title string) (string, error) {
-	if strings.Contains("/"+name+"/", "/../") {
+	clean, top := path.Clean(name), path.Clean(title)
+	if strings.Contains("/"+name+"/", "/../") && !strings.Contains(top, "..") { // a title with ".." was allowed
 		return "", errors.New(`".." leads out of the directory`)
 	}
-	clean, top := path.Clean(name), path.Clean(title)
 	rel := clean
 	switch {
 	case name == "":
