@@ -94,21 +94,22 @@ func (r *repository) getFrom(ctx context.Context, d store.Descriptor, offset int
 	var resp *http.Response
 	if offset > 0 {
 		part := get
-		part.Want = append(part.Want, http.StatusPartialContent)
+		// 416 for a part that exists: go-containerregistry reads no open range.
+		part.Want = append(part.Want, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 		part.Header = http.Header{"Range": {"bytes=" + strconv.FormatInt(offset, 10) + "-"}}
 		if resp, err = r.client.do(ctx, part); err != nil {
 			return nil, 0, err
 		}
 		answer := store.No
-		isPart := resp.StatusCode == http.StatusPartialContent
-		if isPart && isRest(resp, d.Size, offset) {
+		isWhole := resp.StatusCode == http.StatusOK
+		if resp.StatusCode == http.StatusPartialContent && isRest(resp, d.Size, offset) {
 			answer = store.Yes
 		}
 		r.known.learn(store.AbilityRanges, answer, answered(req, resp, "Content-Range"))
 		if answer == store.Yes {
 			return resp.Body, 0, nil
 		}
-		if isPart {
+		if !isWhole {
 			resp.Body.Close()
 			resp = nil
 		}
