@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 
@@ -39,6 +40,10 @@ type Limits struct {
 	NoTypeFromConfig    bool // lists referrers without the artifactType that their config has
 	NoCancel            bool // may succeed although its context has ended
 	Writers             int  // how many write at a time; 0 is 16
+
+	// Skip names tests, as "group/what a store does", that a registry fails
+	// by a fault of its own, each with what it does instead.
+	Skip map[string]string
 }
 
 // Run tests a store that can do everything.
@@ -49,6 +54,7 @@ func RunWith(t *testing.T, open Open, limits Limits) {
 	if limits.Writers == 0 {
 		limits.Writers = 16
 	}
+	unused := maps.Clone(limits.Skip)
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -61,9 +67,16 @@ func RunWith(t *testing.T, open Open, limits Limits) {
 		{"concurrency", concurrencyTests()},
 		{"cancel", cancelTests()},
 	} {
+		for _, tc := range group.tests {
+			delete(unused, group.name+"/"+tc.name)
+		}
 		t.Run(group.name, func(t *testing.T) {
 			for _, tc := range group.tests {
+				name := group.name + "/" + tc.name
 				t.Run(tc.name, func(t *testing.T) {
+					if why, ok := limits.Skip[name]; ok {
+						t.Skip(why)
+					}
 					if tc.skip != nil && tc.skip(limits) {
 						t.Skip("beyond the limits of this store")
 					}
@@ -77,6 +90,9 @@ func RunWith(t *testing.T, open Open, limits Limits) {
 				})
 			}
 		})
+	}
+	for name := range unused {
+		t.Errorf("Skip names %q, which is no test", name)
 	}
 }
 
