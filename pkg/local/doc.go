@@ -99,6 +99,9 @@ func checkManifest(m store.Manifest, tags []string) (*store.Outline, error) {
 			return nil, &store.RefError{Ref: tag, Reason: "not a tag"}
 		}
 	}
+	if m.MediaType == "" {
+		return nil, fmt.Errorf("%w: manifest %s has no media type", store.ErrInvalid, m.Digest)
+	}
 	if !store.IsManifestType(m.MediaType) {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -104,7 +105,9 @@ func (l *layout) Referrers(
 			if _, err := l.size(root, d.Digest); err != nil {
 				return true // it was deleted since it was read
 			}
-			more = yield(n.listed, nil)
+			listed := n.listed
+			listed.Annotations = maps.Clone(listed.Annotations)
+			more = yield(listed, nil)
 			return more
 		})
 		if err != nil && more {

@@ -186,7 +186,7 @@ func TestLayoutKeepsWhatOthersWrote(t *testing.T) {
 	bare := entry(b, "")
 	ours := `{"mediaType":"application/vnd.other","digest":"sha256:` + strings.Repeat("0", 64) + `","size":1}`
 	unknown := `{"mediaType":"application/vnd.other","digest":"blake3:` + strings.Repeat("1", 64) + `","size":1}`
-	dir := foreign(t, "{\n  \"x\": {\"y\" :1},\n  \"manifests\": ["+strings.Join([]string{tagged, bare, ours, unknown}, " , ")+
+	dir := foreign(t, "{\n  \"<x>\": {\"y\" :1},\n  \"manifests\": ["+strings.Join([]string{tagged, bare, ours, unknown}, " , ")+
 		"], \"annotations\": { \"top\": \"level\"}, \"schemaVersion\": 2\n}", string(a.Raw), string(b.Raw))
 	s := openLayout(t, dir)
 	holds := func(parts ...string) {
@@ -199,7 +199,7 @@ func TestLayoutKeepsWhatOthersWrote(t *testing.T) {
 		}
 	}
 	put(t, s, manifest("c"), "v3")
-	holds(tagged, bare, ours, unknown, `{"y" :1}`, `{ "top": "level"}`)
+	holds(tagged, bare, ours, unknown, `{"y" :1}`, `{ "top": "level"}`, `"<x>":`)
 
 	// A tag that comes or goes changes the ref name of its entry and nothing else.
 	put(t, s, b, "v2")
@@ -266,8 +266,9 @@ func TestLayoutDamagedVersion(t *testing.T) {
 		dir := foreign(t, emptyIndex)
 		write(t, content, dir, "oci-layout")
 		_, err := local.OpenLayout(dir, local.LayoutOptions{})
-		t.Log(name)
-		wants(t, err, store.ErrInvalid, filepath.Join(dir, "oci-layout"))
+		if !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), filepath.Join(dir, "oci-layout")) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, "x", file)
@@ -356,7 +357,7 @@ func TestLayoutLinksDoNotLeadOut(t *testing.T) {
 	secret := t.TempDir()
 	d := digest.FromString("secret")
 	write(t, "secret", secret, "sha256", d.Encoded())
-	write(t, "{}", secret, "lock")
+	write(t, emptyIndex, secret, "index")
 	link := func(t *testing.T, to string, elem ...string) {
 		t.Helper()
 		name := filepath.Join(elem...)
@@ -373,7 +374,7 @@ func TestLayoutLinksDoNotLeadOut(t *testing.T) {
 		"work":      func(t *testing.T, dir string) { link(t, secret, dir, ".stet") },
 		"index": func(t *testing.T, dir string) {
 			_ = os.Remove(dir + "/index.json")
-			link(t, secret+"/lock", dir, "index.json")
+			link(t, secret+"/index", dir, "index.json")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -422,13 +423,19 @@ func TestLayoutLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wants(t, s.PutManifest(t.Context(), manifest("b"), "v1"), store.ErrLocked, filepath.Join(dir, ".stet", "lock"))
+	for range 2 { // a wait in vain keeps nobody else from waiting
+		wants(t, s.PutManifest(t.Context(), manifest("b"), "v1"), store.ErrLocked, filepath.Join(dir, ".stet", "lock"))
+	}
 	if _, err := s.Resolve(t.Context(), "v1"); err != nil {
 		t.Errorf("reading waits for no lock: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	wants(t, openLayout(t, dir).Untag(ctx, "v1"), context.DeadlineExceeded)
+	if err := other.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, manifest("b"), "v1")
 }
 
 // An index in a layout from elsewhere may be the only thing that index.json
@@ -525,5 +532,54 @@ func TestLayoutReaderEndsWithContext(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		rc.Close()
+	}
+}
+
+func TestPutManifestRefuses(t *testing.T) {
+	for name, s := range map[string]store.Store{
+		"layout": openLayout(t, filepath.Join(t.TempDir(), "layout")), "memory": local.NewMemory(),
+	} {
+		for _, m := range []store.Manifest{
+			store.NewManifest(store.MediaTypeImage, []byte("not JSON")),
+			store.NewManifest(store.MediaTypeImage, []byte(`{"layers":[],"Layers":[]}`)),
+			store.NewManifest("", []byte("{}")),
+		} {
+			if err := s.PutManifest(t.Context(), m, "v1"); !errors.Is(err, store.ErrInvalid) {
+				t.Errorf("%s: %s: got %v", name, m.Raw, err)
+			}
+		}
+		for _, tag := range []string{"", manifest("a").Digest.String(), "\xff"} {
+			if err := s.PutManifest(t.Context(), manifest("a"), tag); !errors.Is(err, store.ErrBadReference) {
+				t.Errorf("%s: tag %q: got %v", name, tag, err)
+			}
+		}
+		if _, err := s.Resolve(t.Context(), ""); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: an empty reference: %v", name, err)
+		}
+	}
+}
+
+// Who changes what a store gave does not change the store.
+func TestStoresShareNothing(t *testing.T) {
+	for name, s := range map[string]store.Store{
+		"layout": openLayout(t, filepath.Join(t.TempDir(), "layout")), "memory": local.NewMemory(),
+	} {
+		subject, _ := json.Marshal(manifest("subject").Descriptor)
+		m := store.NewManifest(store.MediaTypeImage, []byte(`{"annotations":{"k":"v"},"subject":`+string(subject)+`}`))
+		given := store.Manifest{Descriptor: m.Descriptor, Raw: slices.Clone(m.Raw)}
+		put(t, s, given, "v1")
+		given.Raw[0] = 'x'
+		for range 2 {
+			got, err := s.Manifest(t.Context(), "v1")
+			if diff := cmp.Diff(string(m.Raw), string(got.Raw)); err != nil || diff != "" {
+				t.Fatalf("%s: %v (-want +got):\n%s", name, err, diff)
+			}
+			got.Raw[0] = 'x'
+			list, err := store.Collect(s.Referrers(t.Context(), manifest("subject").Digest, ""))
+			if err != nil || len(list) != 1 || list[0].Annotations["k"] != "v" {
+				t.Fatalf("%s: %v, %v", name, list, err)
+			}
+			list[0].Annotations["k"] = "changed"
+		}
 	}
 }

@@ -196,7 +196,14 @@ func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (b
 	if err != nil || !changed {
 		return err
 	}
-	return l.fail(writeFile(root, indexFile, x.bytes()))
+	raw := x.bytes()
+	if err := writeFile(root, indexFile, raw); err != nil {
+		return l.fail(err)
+	}
+	l.mu.Lock()
+	l.raw, l.parsed = raw, x
+	l.mu.Unlock()
+	return nil
 }
 
 func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
