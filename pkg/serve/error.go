@@ -107,7 +107,9 @@ func inRepository(req wire.Request, err error) error {
 func (s *Server) fail(w *answer, r *http.Request, err error) {
 	var api *apiError
 	if !errors.As(err, &api) {
-		s.opts.OnError(r.Method, r.URL.RequestURI(), err)
+		if r.Context().Err() == nil { // else the client is gone, and the store was right to stop
+			s.opts.OnError(r.Method, r.URL.RequestURI(), err)
+		}
 		api = &apiError{status: http.StatusInternalServerError, code: "UNKNOWN", message: "the store failed"}
 	}
 	if w.status != 0 {

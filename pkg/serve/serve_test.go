@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -401,8 +402,14 @@ func TestErrorsOfStores(t *testing.T) {
 func TestShortBlobIsCut(t *testing.T) {
 	t.Parallel()
 	reg := local.NewMemoryRegistry()
-	g := startOver(t, broken{Registry: reg, size: 100}, serve.Options{})
+	told := make(chan error, 1)
+	g := startOver(t, broken{Registry: reg, size: 100}, serve.Options{OnError: func(_, _ string, err error) { told <- err }})
 	d := (&rig{T: t, reg: reg}).blob("a", "hello world")
+	defer func() {
+		if err := <-told; !errors.Is(err, store.ErrMismatch) {
+			t.Error("OnError was told", err)
+		}
+	}()
 	res, err := http.Get(g.url + "/v2/a/blobs/" + d.String())
 	if err != nil {
 		return // cut before the header was sent

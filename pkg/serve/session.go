@@ -42,6 +42,8 @@ type session struct {
 	busy     chan struct{} // holds one token while a request uses the session
 
 	size atomic.Int64 // bytes that the store has taken
+	// interrupt ends the body that is being read; nil while none is.
+	interrupt atomic.Pointer[func()]
 
 	// Used by the holder of the token only.
 	hash  hash.Hash
@@ -104,11 +106,16 @@ func (u *uploads) find(repo, id string) (*session, error) {
 }
 
 // take gives the session to one request at a time; release gives it back. A
-// request that is still at work is waited for.
+// chunk that still comes in is cut short: a client that sends another has given
+// up the connection of the first, and the server might not learn of that for
+// hours.
 func (u *uploads) take(ctx context.Context, repo, id string) (*session, error) {
 	s, err := u.find(repo, id)
 	if err != nil {
 		return nil, err
+	}
+	if f := s.interrupt.Load(); f != nil {
+		(*f)()
 	}
 	select {
 	case s.busy <- struct{}{}:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -212,7 +213,10 @@ func (s *Server) appendChunk(w http.ResponseWriter, c *call, up *session) error 
 	if want >= 0 {
 		in.Reader = io.LimitReader(whole, want)
 	}
+	cut := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
+	up.interrupt.Store(&cut)
 	err = up.write(in)
+	up.interrupt.Store(nil)
 	came := up.size.Load() - before
 	if err == nil && want >= 0 {
 		// A body without Content-Length may go on after its range.

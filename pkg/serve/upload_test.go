@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -215,6 +216,22 @@ func TestResume(t *testing.T) {
 		res.Body.Close()
 		t.Fatal("the request was answered with", res.Status)
 	}
+	until(t, "status is 0-4", func() bool { return g.do("GET", up, "").Get("Range") == "0-4" })
+	g.want(g.do("PATCH", up, " world", "Content-Range: 5-10"), "202")
+	g.want(g.do("PUT", up+"?digest="+sum(hello), ""), "201")
+}
+
+// A connection that is dead without a word does not keep the client from going on.
+func TestResumeBesideDeadConnection(t *testing.T) {
+	t.Parallel()
+	g := start(t, serve.Options{})
+	up := g.open("a")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nhello", up, len(hello))
 	until(t, "status is 0-4", func() bool { return g.do("GET", up, "").Get("Range") == "0-4" })
 	g.want(g.do("PATCH", up, " world", "Content-Range: 5-10"), "202")
 	g.want(g.do("PUT", up+"?digest="+sum(hello), ""), "201")
