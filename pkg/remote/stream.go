@@ -268,7 +268,7 @@ func (s *content) call(ctx context.Context, c call) call {
 			s.fail(err)
 			return nil, err
 		}
-		return &contentReader{ReadCloser: rc, of: s}, nil
+		return &contentReader{ReadCloser: rc, ctx: ctx, of: s}, nil
 	}
 	return c
 }
@@ -287,6 +287,7 @@ func (s *content) failed() error {
 
 type contentReader struct {
 	io.ReadCloser
+	ctx    context.Context
 	of     *content
 	mu     sync.Mutex
 	closed bool
@@ -294,6 +295,11 @@ type contentReader struct {
 
 func (r *contentReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
+	if r.ctx.Err() != nil {
+		// The transport would go on reading for a while, and may send it all:
+		// a put that was given up must not succeed.
+		return 0, context.Cause(r.ctx)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		r.mu.Lock()
 		closed := r.closed
