@@ -116,7 +116,7 @@ Exit codes:
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
-		newPush(a), newPull(a), newCopy(a), newManifest(a), newResolve(a), newTag(a),
+		newPush(a), newPull(a), newAttach(a), newCopy(a), newManifest(a), newResolve(a), newTag(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
@@ -125,7 +125,8 @@ Exit codes:
 }
 
 // settle finishes the tree: examples say the name that the program was called
-// by, and wrong arguments and unknown commands are usage errors everywhere.
+// by, and wrong arguments, unknown commands and flags that exclude each other
+// are usage errors everywhere.
 func settle(cmd *cobra.Command, name string) {
 	cmd.Example = strings.ReplaceAll(cmd.Example, "{name}", name)
 	if check := cmd.Args; check != nil {
@@ -135,6 +136,12 @@ func settle(cmd *cobra.Command, name string) {
 			}
 			return nil
 		}
+	}
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmd.ValidateFlagGroups(); err != nil {
+			return usage(cmd, err)
+		}
+		return nil
 	}
 	for _, sub := range cmd.Commands() {
 		settle(sub, name)

@@ -155,6 +155,19 @@ func (f *packFlags) times(a *app, r *artifact.PackRequest) error {
 	return nil
 }
 
+// parts are the package as graph.Push takes it. The manifest is exported when it
+// is made.
+func (f *packFlags) parts(pkg *artifact.Package) graph.Parts {
+	finish := func(descs []store.Descriptor) (store.Manifest, error) {
+		m, err := pkg.Finish(descs)
+		if err == nil && f.exportManifest != "" {
+			err = os.WriteFile(f.exportManifest, m.Raw, 0o666)
+		}
+		return m, err
+	}
+	return graph.Parts{Blobs: pkg.Blobs, Finish: finish, Hash: pkg.Hash}
+}
+
 type pushOptions struct {
 	progressFlags
 	formatFlags
@@ -230,19 +243,13 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 
 // send sends the package, or for a dry run only reads it.
 func (o *pushOptions) send(ctx context.Context, a *app, ref store.Ref, pkg *artifact.Package, sink store.Sink) (root store.Descriptor, err error) {
-	finish := func(descs []store.Descriptor) (store.Manifest, error) {
-		m, err := pkg.Finish(descs)
-		if err == nil && o.exportManifest != "" {
-			err = os.WriteFile(o.exportManifest, m.Raw, 0o666)
-		}
-		return m, err
-	}
+	parts := o.parts(pkg)
 	if o.dryRun {
-		descs, err := pkg.Hash(ctx)
+		descs, err := parts.Hash(ctx)
 		if err != nil {
 			return root, err
 		}
-		m, err := finish(descs)
+		m, err := parts.Finish(descs)
 		return m.Descriptor, err
 	}
 	s, err := a.open(ref, &o.targetFlags, sink)
@@ -250,7 +257,6 @@ func (o *pushOptions) send(ctx context.Context, a *app, ref store.Ref, pkg *arti
 		return root, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	parts := graph.Parts{Blobs: pkg.Blobs, Finish: finish, Hash: pkg.Hash}
 	result, err := graph.Push(ctx, parts, s, graph.Options{Tags: ref.Tags, Concurrency: o.concurrency, Events: sink})
 	return result.Root, err
 }

@@ -72,6 +72,11 @@ func resolve(ctx context.Context, a *app, t *targetFlags, ref store.Ref, platfor
 		return d, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	return resolveIn(ctx, s, ref, platform)
+}
+
+// resolveIn asks a store what ref names, or which of its manifests is for a platform.
+func resolveIn(ctx context.Context, s store.Store, ref store.Ref, platform string) (store.Descriptor, error) {
 	if platform != "" {
 		return selectPlatform(ctx, s, ref.Reference(), platform)
 	}
