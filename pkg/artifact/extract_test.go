@@ -183,6 +183,7 @@ func TestExtractRefuses(t *testing.T) {
 		"absolute link":           {link(tar.TypeSymlink, "d/l", "/etc")},
 		"link deep out":           {link(tar.TypeSymlink, "d/a/l", "../../x")},
 		"link by way of a link":   {link(tar.TypeSymlink, "d/a/up", ".."), link(tar.TypeSymlink, "d/l", "a/up/../x")},
+		"the same from deeper":    {link(tar.TypeSymlink, "d/a/b/up", "../.."), link(tar.TypeSymlink, "d/a/b/l", "up/../x")},
 		"through a link":          {link(tar.TypeSymlink, "d/l", "a"), file("d/l/x", "")},
 		"through a link, deep":    {link(tar.TypeSymlink, "d/l", "a"), file("d/l/x/y/z", "")},
 		"link over a directory":   {file("d/a/x", ""), link(tar.TypeSymlink, "d/a", "b")},

@@ -53,7 +53,7 @@ func makeTree(t *testing.T) string {
 		}
 	}
 	for _, err := range []error{
-		os.Chmod(filepath.Join(dir, "tree/run.sh"), 0o711),
+		os.Chmod(filepath.Join(dir, "tree/run.sh"), 0o710),
 		os.Mkdir(filepath.Join(dir, "tree/empty"), 0o777),
 		os.Symlink("../a", filepath.Join(dir, "tree/b/link")),
 		os.Link(filepath.Join(dir, "tree/a"), filepath.Join(dir, "tree/hard")),
@@ -210,7 +210,7 @@ func TestTarballTimesAndModes(t *testing.T) {
 	}{
 		{PackRequest{SourceDate: &date}, date.Unix(), date.Unix(), 0o755},
 		{PackRequest{Preserve: Preserve{MTime: true}, SourceDate: &date}, old.Unix(), date.Unix(), 0o755},
-		{PackRequest{Preserve: Preserve{Mode: true}}, 0, 0, 0o711},
+		{PackRequest{Preserve: Preserve{Mode: true}}, 0, 0, 0o710},
 	} {
 		c.request.Dir, c.request.Compression = dir, None
 		_, raw := packTree(t, c.request)

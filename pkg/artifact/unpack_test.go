@@ -32,6 +32,7 @@ type source struct {
 	offsets []int64         // of every Open
 	fail    map[string]bool // titles that cannot be had
 	opened  func()          // called in every Open
+	endless bool            // every blob goes on for ever
 }
 
 func (s *source) Blob(_ context.Context, d store.Descriptor) (store.Blob, error) {
@@ -48,6 +49,9 @@ func (s *source) Blob(_ context.Context, d store.Descriptor) (store.Blob, error)
 		}
 		if offset > int64(len(raw)) {
 			return nil, store.ErrRange
+		}
+		if s.endless {
+			return io.NopCloser(zeros{}), nil
 		}
 		return io.NopCloser(bytes.NewReader(raw[offset:])), nil
 	}}, nil
@@ -287,6 +291,7 @@ func TestUnpackFails(t *testing.T) {
 		"long":       func(s *source, d *store.Descriptor, _ func()) { s.blobs[d.Digest] = []byte("content b and more") },
 		"size small": func(_ *source, d *store.Descriptor, _ func()) { d.Size-- },
 		"size huge":  func(_ *source, d *store.Descriptor, _ func()) { d.Size = 1<<63 - 1 },
+		"endless":    func(s *source, _ *store.Descriptor, _ func()) { s.endless = true },
 		"cancelled":  func(s *source, _ *store.Descriptor, cancel func()) { s.opened = cancel },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,6 +310,12 @@ func TestUnpackFails(t *testing.T) {
 				t.Errorf("files (-want +got):\n%s", diff)
 			}
 		})
+	}
+	s, top := &source{}, t.TempDir()
+	gone := s.add("d/x", "content")
+	s.blobs = nil
+	if _, err := Unpack(context.Background(), s, manifest(t, gone), UnpackOptions{Dir: top + "/new/out"}); err == nil || len(tree(t, top)) > 0 {
+		t.Errorf("%v; left %v", err, tree(t, top))
 	}
 	index := store.NewManifest(store.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
 	if _, err := Unpack(context.Background(), &source{}, index, UnpackOptions{Dir: t.TempDir()}); !errors.Is(err, store.ErrUnsupported) {
