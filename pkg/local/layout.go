@@ -344,3 +344,6 @@ func (l *layout) Support() store.Support {
 }
 
 func (l *layout) Close() error { return nil }
+
+// Takes answers yes.
+func (l *layout) Takes(context.Context, string) (store.Finding, error) { return takesAll(), nil }

@@ -117,6 +117,12 @@ type Writer interface {
 	// not have m's digest are ErrMismatch. Without a tag the manifest is
 	// there by digest alone.
 	PutManifest(ctx context.Context, m Manifest, tags ...string) error
+
+	// Takes says whether the store takes manifests of a media type, and how
+	// that is known. A registry may be asked by a write that it has to refuse,
+	// so it is asked only about what the caller means to put. Unknown is an
+	// answer, not an error; nothing is stored.
+	Takes(ctx context.Context, mediaType string) (Finding, error)
 }
 
 // Deleter takes from a store. Absent content is ErrNotFound; a store that

@@ -167,7 +167,10 @@ type readOnly struct{ Store }
 
 var errReadOnly = fmt.Errorf("%w: the store is read-only", ErrUnsupported)
 
-func (readOnly) PutBlob(context.Context, Blob) (Put, error)             { return Put{}, errReadOnly }
+func (readOnly) PutBlob(context.Context, Blob) (Put, error) { return Put{}, errReadOnly }
+func (readOnly) Takes(context.Context, string) (Finding, error) {
+	return Finding{Answer: No, Evidence: Evidence{Note: "the store is read-only"}}, nil
+}
 func (readOnly) PutManifest(context.Context, Manifest, ...string) error { return errReadOnly }
 func (readOnly) DeleteBlob(context.Context, Descriptor) error           { return errReadOnly }
 func (readOnly) DeleteManifest(context.Context, Descriptor) error       { return errReadOnly }
