@@ -232,6 +232,8 @@ func (l *layout) read(ctx context.Context) (*os.Root, *index, error) {
 	return root, x, nil
 }
 
+// resolve sees that the manifest's file is there, too: a layout may be sparse,
+// and what was cut by a crash must not pass for complete.
 func (l *layout) resolve(ctx context.Context, root *os.Root, x *index, ref string) (store.Descriptor, error) {
 	d, ok := x.find(ref)
 	if !ok && store.IsDigest(ref) {
@@ -292,6 +294,7 @@ func (l *layout) Blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 	}}, nil
 }
 
+// openBlob gives a reader that stays open when the layout's directory closes.
 func (l *layout) openBlob(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	root, err := l.root()
 	if err != nil {
@@ -317,6 +320,7 @@ func (l *layout) openBlob(ctx context.Context, d digest.Digest, offset int64) (i
 	return contextReadCloser{contextReader{ctx, f}, f}, nil
 }
 
+// Tags are sorted, so that a list can go on after a tag that was removed.
 func (l *layout) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		root, x, err := l.read(ctx)

@@ -15,6 +15,8 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
+// PutBlob leaves the blob proven and under its final name, or nothing. A blob
+// that is there is not read again: its name is its digest.
 func (l *layout) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
 	if err := context.Cause(ctx); err != nil {
 		return store.Put{}, err
@@ -102,6 +104,8 @@ func fill(ctx context.Context, f *os.File, b store.Blob) (store.Descriptor, erro
 	return got, f.Close()
 }
 
+// moveBlob gives a proven blob its name. An old file of that name is replaced:
+// it has the same bytes, or is the remains of a crash.
 func moveBlob(root *os.Root, temp string, d digest.Digest) error {
 	name := blobPath(d)
 	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
@@ -206,6 +210,8 @@ func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (b
 	return nil
 }
 
+// PutManifest writes the manifest, then all its tags in one change of
+// index.json: other readers see all of them or none.
 func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -296,12 +302,14 @@ func (l *layout) DeleteManifest(ctx context.Context, d store.Descriptor) error {
 	})
 }
 
+// forget frees what was kept of a deleted manifest.
 func (l *layout) forget(d digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.nodes, d)
 }
 
+// Untag keeps the manifest listed, so that it can be found by its digest.
 func (l *layout) Untag(ctx context.Context, tag string) error {
 	return l.change(ctx, func(_ *os.Root, x *index) (bool, error) {
 		found, err := x.untag(tag)

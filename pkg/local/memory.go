@@ -75,6 +75,7 @@ func (s *memory) Resolve(ctx context.Context, ref string) (store.Descriptor, err
 	return m.Descriptor, err
 }
 
+// Manifest gives a copy, which the caller may change.
 func (s *memory) Manifest(ctx context.Context, ref string) (store.Manifest, error) {
 	if err := context.Cause(ctx); err != nil {
 		return store.Manifest{}, err
@@ -120,6 +121,8 @@ func (s *memory) content(d digest.Digest) ([]byte, bool) {
 	return raw, ok
 }
 
+// Tags are sorted, so that a list can go on after a tag that was removed. They
+// are copied first: who reads them may change the store meanwhile.
 func (s *memory) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		s.mu.RLock()
@@ -187,6 +190,7 @@ func (s *memory) referrers(subject digest.Digest) []store.Descriptor {
 	return found
 }
 
+// PutBlob reads outside the lock: a slow source keeps nobody waiting.
 func (s *memory) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
 	if err := context.Cause(ctx); err != nil {
 		return store.Put{}, err
