@@ -92,19 +92,21 @@ func TestTokensAreSharedAndGrow(t *testing.T) {
 	must(t, c, call{Request: wire.Request{Kind: wire.UploadMount, Repo: "a/b", From: "other"}})
 	must(t, c, put("a/b", "again"))
 	must(t, c, call{Request: wire.Request{Kind: wire.Ping}})
+	must(t, c, call{Request: wire.Request{Kind: wire.ManifestDelete, Repo: "a/b", Ref: "v1"}})
 	want := []string{
 		"GET repository:a/b:pull",
 		"GET repository:a/b:pull,push",
 		"GET repository:other:pull",
 		"GET repository:a/b:pull,push repository:other:pull",
 		"GET",
+		"GET repository:a/b:pull,push,delete",
 	}
 	if diff := cmp.Diff(want, s.requests()); diff != "" {
 		t.Error(diff)
 	}
 	// One 401 is enough to learn how to sign in.
-	if n := len(s.all()); n != 8+1+len(want) {
-		t.Errorf("%d requests, want %d", n, 8+1+len(want))
+	if n := len(s.all()); n != 9+1+len(want) {
+		t.Errorf("%d requests, want %d", n, 9+1+len(want))
 	}
 }
 
@@ -346,6 +348,10 @@ func TestBasic(t *testing.T) {
 	}
 	if n := len(s.all()) - before; n != 2 {
 		t.Errorf("%d requests with a wrong password, want 2", n)
+	}
+	fails(t, wrong, get("a"))
+	if n := len(s.all()) - before; n != 3 {
+		t.Errorf("%d requests with a password that is known to be wrong, want 3", n)
 	}
 	anonymous, _ := clientOf(t, s, Options{})
 	var refusal *Error

@@ -118,6 +118,12 @@ func TestStoreKeepsTheRest(t *testing.T) {
 	if got, _ := again.Get(t.Context(), "id.example", "team/x"); got != (Credential{Username: "u", IdentityToken: "refresh"}) {
 		t.Errorf("read back %+v", got)
 	}
+	if err := f.Erase(t.Context(), "z.example"); err != nil {
+		t.Fatal(err)
+	}
+	if got := readFile(t, link); strings.Contains(got, "z.example") || !strings.Contains(got, "a.example") {
+		t.Errorf("erased the wrong entry: %s", got)
+	}
 	for _, key := range []string{"z.example", "a.example", "registry-1.docker.io", "id.example/team", "never.example"} {
 		if err := f.Erase(t.Context(), key); err != nil {
 			t.Fatal(err)

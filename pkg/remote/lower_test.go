@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -29,7 +30,7 @@ func hear(t *testing.T, secure bool, h http.HandlerFunc) *heard {
 		h(w, r)
 	})
 	s.Server = httptest.NewUnstartedServer(handler)
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if secure {
 		s.EnableHTTP2 = true
 		s.StartTLS()

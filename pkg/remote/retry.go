@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -69,9 +68,6 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 		wait := min(schedule.NextBackOff(), maxWait)
 		if asked, ok := retryAfter(resp, r.now()); ok {
 			wait = max(asked, wait)
-			if asked > 0 {
-				wait = asked
-			}
 		}
 		if waited+wait > r.maxWait {
 			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), r.maxWait))
@@ -137,16 +133,15 @@ func reason(req *http.Request, resp *http.Response, err error) (why string, limi
 // behind types of its own.
 func final(err error) bool {
 	var (
-		alert   tls.AlertError
-		verify  *tls.CertificateVerificationError
-		record  tls.RecordHeaderError
-		unknown x509.UnknownAuthorityError
-		name    *net.DNSError
-		addr    *net.AddrError
-		proxy   *proxyError
+		alert  tls.AlertError
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		name   *net.DNSError
+		addr   *net.AddrError
+		proxy  *proxyError
 	)
 	switch {
-	case errors.As(err, &alert), errors.As(err, &verify), errors.As(err, &record), errors.As(err, &unknown),
+	case errors.As(err, &alert), errors.As(err, &verify), errors.As(err, &record),
 		errors.As(err, &addr), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, context.Canceled):
 		return true
 	case errors.As(err, &name):

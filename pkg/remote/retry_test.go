@@ -216,10 +216,10 @@ func TestStall(t *testing.T) {
 	t.Run("before the headers", func(t *testing.T) {
 		t.Parallel()
 		s := hear(t, false, func(_ http.ResponseWriter, r *http.Request) { block(r) })
-		c, _ := clientOf(t, s, Options{Stall: stall, Retries: 1})
+		c, waits := clientOf(t, s, Options{Stall: stall, Retries: 1})
 		err := fails(t, c, get("a"))
-		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "no byte for 100ms") || len(s.all()) != 2 {
-			t.Errorf("%v after %d requests", err, len(s.all()))
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "no byte for 100ms") || len(*waits) != 1 {
+			t.Errorf("%v after %d further tries", err, len(*waits))
 		}
 	})
 	t.Run("in a body", func(t *testing.T) {
@@ -253,15 +253,15 @@ func TestStall(t *testing.T) {
 		s := hear(t, false, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			for range 5 {
-				time.Sleep(stall / 2)
+				time.Sleep(stall)
 				_, _ = io.WriteString(w, "x")
 				_ = http.NewResponseController(w).Flush()
 			}
 		})
-		c, _ := clientOf(t, s, Options{Stall: stall, Retries: -1})
+		c, _ := clientOf(t, s, Options{Stall: 4 * stall, Retries: -1})
 		call := put("a", "hello")
 		call.Body = func() (io.ReadCloser, error) {
-			return io.NopCloser(&slow{strings.NewReader("hello"), 2 * stall}), nil // ours to be slow
+			return io.NopCloser(&slow{strings.NewReader("hello"), 5 * stall}), nil // ours to be slow
 		}
 		if got := must(t, c, call); got != "xxxxx" {
 			t.Errorf("got %q", got)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -45,9 +46,10 @@ func TestOtherOriginGetsNothing(t *testing.T) {
 		for _, asks := range []bool{false, true} {
 			t.Run(fmt.Sprintf("secure=%v,asks=%v", secure, asks), func(t *testing.T) {
 				t.Parallel()
-				other := hear(t, secure, func(w http.ResponseWriter, r *http.Request) {
+				var other *heard
+				other = hear(t, secure, func(w http.ResponseWriter, r *http.Request) {
 					if asks {
-						w.Header().Set("WWW-Authenticate", `Basic realm="give"`)
+						w.Header().Set("WWW-Authenticate", `Bearer realm="`+other.URL+`/token"`)
 						w.WriteHeader(401)
 						return
 					}
@@ -199,7 +201,6 @@ func TestWhereARegistryIs(t *testing.T) {
 func TestUnknownCA(t *testing.T) {
 	t.Parallel()
 	s := hear(t, true, func(http.ResponseWriter, *http.Request) {})
-	s.Config.ErrorLog = nil
 	empty := caFile(t, hear(t, true, func(http.ResponseWriter, *http.Request) {}))
 	_ = os.WriteFile(empty, selfSigned(t, "other").cert, 0o600)
 	c, waits := clientOf(t, s, Options{CAFile: empty, Credentials: Static(user)})
@@ -263,6 +264,7 @@ func asksForCertificate(t *testing.T, h http.HandlerFunc) *heard {
 		s.mu.Unlock()
 		h(w, r)
 	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	s.EnableHTTP2 = true
 	s.StartTLS()
@@ -306,13 +308,19 @@ func TestCertificateOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(host, "lonely.key"), "")
+	other := filepath.Join(dir, "other", "reg.example")
+	if err := os.MkdirAll(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(other, "lonely.cert"), "")
 	writeFile(t, filepath.Join(dir, "empty.pem"), "nothing")
 	for name, opts := range map[string]Options{
 		"certificate without key": {CertFile: "x"},
 		"key without certificate": {KeyFile: "x"},
 		"no such CA":              {CAFile: filepath.Join(dir, "none")},
 		"CA without certificate":  {CAFile: filepath.Join(dir, "empty.pem")},
-		"half a pair in certs.d":  {CertDirs: []string{dir}},
+		"key in certs.d":          {CertDirs: []string{dir}},
+		"certificate in certs.d":  {CertDirs: []string{filepath.Dir(other)}},
 	} {
 		if _, err := newClient("reg.example", opts); !errors.Is(err, store.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
