@@ -29,6 +29,7 @@ func (r *repository) DeleteManifest(ctx context.Context, d store.Descriptor) err
 	if err := store.CheckDigest(d.Digest); err != nil {
 		return err
 	}
+	// Once it is deleted nobody can tell what it referred to.
 	var subject *store.Descriptor
 	if r.client.opts.Referrers == ReferrersTag || r.known.of(store.AbilityReferrersAPI) != store.Yes {
 		m, err := r.Manifest(ctx, d.Digest.String())

@@ -65,6 +65,7 @@ func (r *repository) blobSize(ctx context.Context, d store.Descriptor) (int64, e
 	if resp.ContentLength >= 0 {
 		return resp.ContentLength, nil
 	}
+	// Counted, the bytes may as well be proven.
 	v := store.NewVerifier(resp.Body, d)
 	return io.Copy(io.Discard, v)
 }
@@ -204,7 +205,7 @@ func (b *resuming) Read(p []byte) (int, error) {
 		case err != nil:
 			b.lose(err)
 		}
-		if n > 0 || err == nil {
+		if n > 0 || err == nil { // an error waits for the next Read
 			return n, nil
 		}
 	}

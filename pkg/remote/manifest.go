@@ -42,6 +42,7 @@ func (r *repository) Resolve(ctx context.Context, ref string) (store.Descriptor,
 			return r.resolveByGet(ctx, ref) // named by another algorithm, or not at all
 		}
 	}
+	// An answer to HEAD has no bytes that could make up for what it lacks.
 	if d.Digest == "" || d.Size <= 0 || isGeneric(d.MediaType) || isHTML(d.MediaType) {
 		return r.resolveByGet(ctx, ref)
 	}
@@ -218,6 +219,8 @@ func (r *repository) checkPut(m store.Manifest, tags []string) (*store.Descripto
 		}
 	}
 	if !store.IsManifestType(m.MediaType) {
+		// Whether the registry takes it is for the registry to say; stet cannot
+		// read a subject out of it.
 		return nil, nil
 	}
 	o, err := store.ParseOutline(m)

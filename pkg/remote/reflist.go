@@ -127,6 +127,7 @@ func (r *repository) dropFromList(ctx context.Context, subject, referrer digest.
 // back after more than that; and once more, later, when somebody else was seen
 // at work.
 func (r *repository) changeList(ctx context.Context, subject digest.Digest, change func(*refList) bool) error {
+	// Within one process nobody needs to lose.
 	unlock, err := r.lists.lock(ctx, subject)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 // memory is hashed there; the rest is hashed while it is sent, so that it is
 // read once.
 func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, error) {
-	if b.Size <= smallBlob {
+	if b.Size <= smallBlob { // or unknown: a directory may pack into little
 		raw, whole, err := readSmall(ctx, b)
 		if err != nil {
 			return store.Put{}, err
@@ -103,6 +103,8 @@ func (r *repository) streamOnce(ctx context.Context, s *session, b store.Blob) (
 		Request: r.request(wire.UploadChunk), Location: s.url, Header: octets(), Length: b.Size, Once: true,
 		Want: []int{http.StatusAccepted, http.StatusCreated, http.StatusNoContent},
 	}
+	// With its range the PATCH is a chunk as the spec has it; without a size it
+	// is a stream, which registries take too.
 	if b.Size > 0 {
 		patch.Header.Set("Content-Range", "0-"+strconv.FormatInt(b.Size-1, 10))
 	}
@@ -130,6 +132,8 @@ func (r *repository) streamOnce(ctx context.Context, s *session, b store.Blob) (
 	if d.Digest, d.Size, err = sent.sum(); err != nil {
 		return store.Descriptor{}, false, err
 	}
+	// The next request goes to the Location of this answer: registries keep
+	// their state in it (distribution-spec "Pushing a blob in chunks").
 	if loc := resp.Header.Get("Location"); loc != "" {
 		next, err := r.session(resp)
 		if err != nil {

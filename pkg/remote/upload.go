@@ -35,6 +35,7 @@ func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, erro
 	}
 	defer unlock()
 	put := store.Put{Descriptor: b.Descriptor, How: store.Present}
+	// Another size than the one that was put is a lie, which reading will show.
 	if size, done := r.flights.has(b.Digest); done && (b.Size == size || b.Size < 0) {
 		put.Size = size
 		return put, nil
@@ -94,7 +95,8 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 		s = opened
 	}
 	if b.Size > smallBlob || sameHost && from == r.name {
-		// Many bytes are worth a question.
+		// Many bytes are worth a question, few are sent sooner than it is
+		// answered. After a mount that was not done the blob may still be here.
 		if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
 			r.cancel(ctx, s)
 			return store.Present, err
@@ -104,6 +106,8 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
 		return store.Sent, r.send(ctx, b.Descriptor, src, s)
 	}
+	// In memory the bytes are proven before the first of them is sent, and can
+	// be sent again.
 	raw, err := store.ReadBlob(ctx, b, smallBlob)
 	if err != nil {
 		r.cancel(ctx, s)
@@ -220,7 +224,7 @@ func (r *repository) session(resp *http.Response) (*session, error) {
 // start opens an upload.
 func (r *repository) start(ctx context.Context, alg digest.Algorithm) (*session, error) {
 	req := r.request(wire.UploadStart)
-	if alg != digest.Canonical {
+	if alg != digest.Canonical { // so that the registry hashes with the right one
 		req.Algorithm = alg.String()
 	}
 	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusAccepted}})
@@ -267,6 +271,7 @@ func (r *repository) send(ctx context.Context, d store.Descriptor, src *content,
 func (r *repository) finish(ctx context.Context, s *session, d store.Descriptor, src *content) error {
 	req := r.request(wire.UploadFinish)
 	req.Digest = d.Digest
+	// Once: a session that got half of a body cannot be trusted with another.
 	put := call{Request: req, Location: s.closing(d.Digest), Once: true, Want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}}
 	if src != nil {
 		put.Header, put.Length = octets(), d.Size
