@@ -49,8 +49,9 @@ func (t *targetFlags) parse(arg string) (store.Ref, error) {
 	return store.ParseRef(arg)
 }
 
-// open opens the store of ref. It is the one place where stores are stacked:
-// everything that is read is proven.
+// open opens the store of ref. It is the one place where stores are stacked.
+// What is read is proven: manifests here, blobs by what takes them (PutBlob of
+// every store, artifact.Unpack, store.ReadBlob), so that they are hashed once.
 func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {
 	if ref.Scheme != store.SchemeRegistry && len(t.headers) > 0 {
 		return nil, fmt.Errorf("%w: --%sheader is for registries", store.ErrUsage, t.prefix)
@@ -68,7 +69,7 @@ func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store,
 	if err != nil {
 		return nil, err
 	}
-	return store.Verify(s), nil
+	return store.VerifyManifests(s), nil
 }
 
 func (a *app) openRemote(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {

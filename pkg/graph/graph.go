@@ -85,6 +85,10 @@ func (m *mover) put(ctx context.Context, b store.Blob) (store.Descriptor, error)
 	put, err := m.dst.PutBlob(ctx, store.CountBlob(sourceBlob(b), m.sink))
 	if err != nil {
 		m.failed(ctx, b.Descriptor, err)
+		var content *store.ContentError
+		if errors.As(err, &content) {
+			return store.Descriptor{}, fail(Source, "read blob", b.Descriptor, err)
+		}
 		return store.Descriptor{}, fail(Destination, "put blob", b.Descriptor, err)
 	}
 	done := b.Descriptor

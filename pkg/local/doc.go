@@ -46,14 +46,14 @@ func take(ctx context.Context, w io.Writer, r io.Reader, want store.Descriptor) 
 		return want, err
 	}
 	if want.Size >= 0 && n > want.Size {
-		return want, fmt.Errorf("%w: %s is longer than %d bytes", store.ErrMismatch, nameOf(want), want.Size)
+		return want, store.Mismatch("%s is longer than %d bytes", nameOf(want), want.Size)
 	}
 	if want.Size >= 0 && n < want.Size {
-		return want, fmt.Errorf("%w: %s ends after %d of %d bytes", store.ErrMismatch, nameOf(want), n, want.Size)
+		return want, store.Mismatch("%s ends after %d of %d bytes", nameOf(want), n, want.Size)
 	}
 	got := digest.NewDigest(algorithm, hash)
 	if want.Digest != "" && got != want.Digest {
-		return want, fmt.Errorf("%w: expected %s, got %s", store.ErrMismatch, want.Digest, got)
+		return want, store.Mismatch("expected %s, got %s", want.Digest, got)
 	}
 	want.Digest, want.Size = got, n
 	return want, nil

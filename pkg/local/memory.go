@@ -97,7 +97,7 @@ func (s *memory) Blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 	}
 	size := int64(len(raw))
 	if d.Size >= 0 && d.Size != size {
-		return store.Blob{}, fmt.Errorf("%w: %s has %d bytes, expected %d", store.ErrMismatch, d.Digest, size, d.Size)
+		return store.Blob{}, store.Mismatch("%s has %d bytes, expected %d", d.Digest, size, d.Size)
 	}
 	b := store.Blob{Descriptor: d}
 	b.Size = size

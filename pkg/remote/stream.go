@@ -165,7 +165,7 @@ func readSmall(ctx context.Context, b store.Blob) (raw []byte, whole bool, err e
 
 // wrongSize says that content which should have d.Size bytes has n, or more.
 func wrongSize(d store.Descriptor, n int64) error {
-	return fmt.Errorf("%w: %s has %d bytes, expected %d", store.ErrMismatch, store.NameOf(d), n, d.Size)
+	return store.Mismatch("%s has %d bytes, expected %d", store.NameOf(d), n, d.Size)
 }
 
 // measure reads a blob once to learn its digest and size.
@@ -186,7 +186,7 @@ func measure(ctx context.Context, b store.Blob) (store.Blob, error) {
 	case b.Size >= 0 && n != b.Size:
 		return b, wrongSize(b.Descriptor, n)
 	case b.Digest != "" && b.Digest != hash.Digest():
-		return b, fmt.Errorf("%w: expected %s, got %s", store.ErrMismatch, b.Digest, hash.Digest())
+		return b, store.Mismatch("expected %s, got %s", b.Digest, hash.Digest())
 	}
 	b.Digest, b.Size = hash.Digest(), n
 	return b, nil

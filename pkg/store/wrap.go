@@ -21,11 +21,18 @@ import (
 // its digest and size before its last bytes are given out. A blob opened at an
 // offset is checked for its size alone; who puts the parts together proves the
 // whole.
-func Verify(s Store) Store { return verified{s} }
+func Verify(s Store) Store { return verified{verifiedManifests{s}} }
 
-type verified struct{ Store }
+type verified struct{ verifiedManifests }
 
-func (v verified) Manifest(ctx context.Context, ref string) (Manifest, error) {
+// VerifyManifests is Verify for manifests alone: for whoever hands blobs to
+// something that proves them while taking them, as PutBlob of every store
+// does, so that they are hashed once.
+func VerifyManifests(s Store) Store { return verifiedManifests{s} }
+
+type verifiedManifests struct{ Store }
+
+func (v verifiedManifests) Manifest(ctx context.Context, ref string) (Manifest, error) {
 	m, err := v.Store.Manifest(ctx, ref)
 	if err != nil {
 		return Manifest{}, err
@@ -82,6 +89,19 @@ func VerifyBlob(b Blob) Blob {
 	return b
 }
 
+// ContentError says that bytes which were read are not what their descriptor
+// says: it is the fault of where they came from, never of where they were
+// going. It is ErrMismatch.
+type ContentError struct{ Reason string }
+
+func (e *ContentError) Error() string { return ErrMismatch.Error() + ": " + e.Reason }
+
+// Unwrap makes the error an ErrMismatch.
+func (e *ContentError) Unwrap() error { return ErrMismatch }
+
+// Mismatch is a ContentError with a formatted reason.
+func Mismatch(format string, args ...any) error { return &ContentError{fmt.Sprintf(format, args...)} }
+
 // Verifier reads content and proves it. It gives out the last bytes only when
 // everything before and with them has the digest and the size, and says
 // ErrMismatch otherwise; so who copies from it never completes bad content.
@@ -117,7 +137,7 @@ func (v *Verifier) Read(p []byte) (int, error) {
 	}
 	switch {
 	case v.want.Size >= 0 && v.read > v.want.Size:
-		v.err = fmt.Errorf("%w: %s is longer than %d bytes", ErrMismatch, v.want.Digest, v.want.Size)
+		v.err = Mismatch("%s is longer than %d bytes", v.want.Digest, v.want.Size)
 		return 0, v.err
 	case v.want.Size >= 0 && v.read == v.want.Size && n > 0 && (err == nil || errors.Is(err, io.EOF)):
 		err = v.finish()
@@ -134,18 +154,18 @@ func (v *Verifier) Read(p []byte) (int, error) {
 // finish proves what was read, and that nothing follows.
 func (v *Verifier) finish() error {
 	if v.want.Size >= 0 && v.read < v.want.Size {
-		return fmt.Errorf("%w: %s ends after %d of %d bytes", ErrMismatch, v.want.Digest, v.read, v.want.Size)
+		return Mismatch("%s ends after %d of %d bytes", v.want.Digest, v.read, v.want.Size)
 	}
 	if v.hash != nil {
 		if got := digest.NewDigest(v.want.Digest.Algorithm(), v.hash); got != v.want.Digest {
-			return fmt.Errorf("%w: expected %s, got %s", ErrMismatch, v.want.Digest, got)
+			return Mismatch("expected %s, got %s", v.want.Digest, got)
 		}
 	}
 	var more [1]byte
 	for range 100 { // an io.Reader may give 0, nil now and then
 		n, err := v.from.Read(more[:])
 		if n > 0 {
-			return fmt.Errorf("%w: %s is longer than %d bytes", ErrMismatch, v.want.Digest, v.read)
+			return Mismatch("%s is longer than %d bytes", v.want.Digest, v.read)
 		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
