@@ -291,3 +291,21 @@ func TestDeleteReferrer(t *testing.T) {
 		t.Errorf("the list (-want +got):\n%s", diff)
 	}
 }
+
+// Once the registry is known to list referrers by itself, the tag needs no
+// request of its own.
+func TestPutReferrerByTag(t *testing.T) {
+	one, two := referrer("one"), referrer("two")
+	subject := answer(201, "", "OCI-Subject", dgst.String())
+	s, st := newScript(t, Options{}, map[string]http.HandlerFunc{
+		"PUT manifests/" + one.Digest.String(): subject, "PUT manifests/v1": subject, "PUT manifests/v2": subject,
+	})
+	if err := st.PutManifest(t.Context(), one, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.PutManifest(t.Context(), two, "v2"); err != nil {
+		t.Fatal(err)
+	}
+	s.withoutBodies()
+	s.asked("PUT manifests/"+one.Digest.String(), "PUT manifests/v1", "PUT manifests/v2")
+}
