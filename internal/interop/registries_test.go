@@ -1,0 +1,179 @@
+package interop
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"cuelabs.dev/go/oci/ociregistry/ocimem"
+	"cuelabs.dev/go/oci/ociregistry/ociserver"
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/olareg/olareg"
+	olaregconfig "github.com/olareg/olareg/config"
+	"github.com/sirupsen/logrus"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/serve"
+	"github.com/stet-oci/stet/pkg/store/storetest"
+)
+
+// registry is one kind of registry under test.
+type registry struct {
+	name     string
+	limits   storetest.Limits
+	oneHome  bool                             // keeps the blobs of all repositories in one place, where each sees all
+	keepTags bool                             // deletes a manifest and leaves its tags leading to it
+	start    func(t *testing.T) (host string) // a fresh, empty one, which ends with the test
+}
+
+// registries are all kinds. Each limit was seen in that registry's answers.
+func registries() []registry {
+	return []registry{
+		{name: "serve", start: startServe},
+		{name: "olareg", start: startOlareg, limits: storetest.Limits{
+			NoArtifactManifests: true, // 400: it reads what it takes
+			NoUnknownManifests:  true,
+			Skip: map[string]string{
+				"concurrency/takes many referrers at a time": "it loses some of the referrers that are put at a time",
+			},
+		}},
+		{name: "ociregistry", start: startOCIRegistry, keepTags: true, limits: storetest.Limits{
+			NoSHA512: true,
+			Skip: map[string]string{
+				"referrers/lists an artifact manifest as a referrer": "it takes artifact manifests and does not list them",
+				"deletes/deletes a manifest and its tags":            "its tags go on leading to a deleted manifest",
+				"deletes/takes a deleted manifest again":             "its tags go on leading to a deleted manifest",
+			},
+		}},
+		{name: "go-containerregistry", start: startGGCR, oneHome: true, keepTags: true, limits: storetest.Limits{
+			Skip: ggcrFaults(),
+		}},
+		{name: "distribution-v3", start: startDistribution, limits: distributionLimits()},
+		{name: "docker-registry-2.8", start: startDebian, limits: debianLimits()},
+	}
+}
+
+func ggcrFaults() map[string]string {
+	faults := map[string]string{
+		"deletes/does not find an absent blob to delete": "it answers 500 to that",
+		"deletes/deletes a manifest and its tags":        "its tags go on leading to a deleted manifest",
+		"deletes/takes a deleted manifest again":         "its tags go on leading to a deleted manifest",
+	}
+	for _, name := range []string{
+		"referrers/lists what refers to a manifest",
+		"referrers/filters referrers by type",
+		"referrers/lists referrers of referrers with their own subject",
+		"referrers/lists an index as a referrer",
+		"referrers/lists an artifact manifest as a referrer",
+		"referrers/lists referrers of a subject that is not there",
+		"referrers/lists a referrer once, whatever its tags",
+		"referrers/lists more referrers than a page holds",
+		"referrers/forgets a referrer that is deleted",
+		"concurrency/takes many referrers at a time",
+	} {
+		faults[name] = "it gives the media type of the config as the type of every referrer, and no annotations"
+	}
+	return faults
+}
+
+// distributionLimits are those of CNCF Distribution since it takes OCI images.
+func distributionLimits() storetest.Limits {
+	return storetest.Limits{
+		NoArtifactManifests: true,
+		NoUnknownManifests:  true,
+		Writers:             3, // no referrers API: writers of one list take turns
+		Skip: map[string]string{
+			"manifests/keeps a manifest without a tag": "it answers 404 to the tags of a repository that has none",
+			"manifests/names a manifest by sha512":     "its manifests are named by sha256 alone",
+		},
+	}
+}
+
+// debianLimits: release 2.8 is older and can also not delete a tag.
+func debianLimits() storetest.Limits {
+	l := distributionLimits()
+	l.NoTagDelete = true
+	l.Skip["manifests/does not find a blob as a manifest"] = "it answers 500 to that"
+	l.Skip["tags/lists from a tag on"] = "its tags have no order, and it takes no notice of ?last="
+	return l
+}
+
+// each runs do against every kind of registry.
+func each(t *testing.T, do func(t *testing.T, reg registry)) {
+	for _, reg := range registries() {
+		t.Run(reg.name, func(t *testing.T) {
+			t.Parallel()
+			do(t, reg)
+		})
+	}
+}
+
+// listen serves h on a free loopback port until the test ends, and gives
+// "localhost:PORT".
+func listen(t *testing.T, h http.Handler) string {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // what a client broke off is no news
+	srv.Start()
+	t.Cleanup(srv.Close)
+	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("localhost", port)
+}
+
+// startServe is our own, doing all that it can.
+func startServe(t *testing.T) string {
+	return startQuirky(t, serve.Quirks{ArtifactManifests: true, AnyManifest: true, Sparse: true})
+}
+
+func startQuirky(t *testing.T, q serve.Quirks) string {
+	h := serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: q})
+	host := listen(t, h)
+	t.Cleanup(func() { _ = h.Close() })
+	return host
+}
+
+func startOlareg(t *testing.T) string {
+	yes := true
+	reg := olareg.New(olaregconfig.Config{
+		Storage: olaregconfig.ConfigStorage{StoreType: olaregconfig.StoreMem},
+		API:     olaregconfig.ConfigAPI{DeleteEnabled: &yes, Blob: olaregconfig.ConfigAPIBlob{DeleteEnabled: &yes}},
+	})
+	host := listen(t, reg)
+	t.Cleanup(func() { _ = reg.Close() })
+	return host
+}
+
+func startOCIRegistry(t *testing.T) string {
+	return listen(t, ociserver.New(ocimem.New(), &ociserver.Options{}))
+}
+
+func startGGCR(t *testing.T) string {
+	return listen(t, ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
+}
+
+func startDistribution(t *testing.T) string {
+	return listen(t, newDistribution(t, t.TempDir()))
+}
+
+func newDistribution(t *testing.T, dir string) http.Handler {
+	logrus.SetOutput(io.Discard) // its log is the process's
+	config := &configuration.Configuration{
+		Version: "0.1",
+		Storage: configuration.Storage{
+			"filesystem":  configuration.Parameters{"rootdirectory": dir},
+			"delete":      configuration.Parameters{"enabled": true},
+			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
+		},
+	}
+	config.Catalog.MaxEntries = 1000
+	return handlers.NewApp(t.Context(), config)
+}
