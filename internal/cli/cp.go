@@ -78,7 +78,7 @@ func runCopy(ctx context.Context, a *app, o *copyOptions, from, to string) error
 	result, err := copyBetween(ctx, a, o, sides{src, dst, t.sink})
 	t.finish()
 	if err != nil {
-		return cannot("copy "+src.String()+" to", dst, err)
+		return &failure{what: "copy " + src.String() + " to " + dst.String(), ref: dst, from: src, err: err}
 	}
 	value := ui.NewCopyResult(src, dst, result.Root, t.seen)
 	return ui.Print(a.streams.Out, format, value, value.Text)

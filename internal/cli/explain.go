@@ -81,12 +81,16 @@ var rules = []rule{
 	{store.ErrInvalid, exitMismatch, "the document breaks its specification; ask who made it, or check that the address is a registry's"},
 	{store.ErrTooLarge, exitRefused, "raise the limit if you trust the content"},
 	{store.ErrLocked, exitUnavailable, "wait until the other process is done, then run it again"},
-	{store.ErrRange, exitFailed, ""},
+	{store.ErrRange, exitFailed, "run it again; if it stays, report it with what --debug prints"},
 	{store.ErrUnavailable, exitUnavailable, "check address and network, and run it again"},
 	{context.DeadlineExceeded, exitUnavailable, "run it again, or give it more time"},
 	{syscall.ENOSPC, exitFailed, "free some space, then run it again; nothing half-written was kept"},
+	{syscall.ENOTDIR, exitFailed, "a file stands where a directory should be; choose another path"},
+	{syscall.EISDIR, exitFailed, "a directory stands where a file should be; choose another path"},
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},
 	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
+	{syscall.ENOTDIR, exitFailed, "choose another place: a file is where a directory should be"},
+	{syscall.EISDIR, exitFailed, "give a file: this is a directory"},
 	{syscall.EADDRINUSE, exitFailed, "choose another address; port 0 takes a free one"},
 }
 
@@ -94,6 +98,7 @@ var rules = []rule{
 type failure struct {
 	what string
 	ref  store.Ref // what it was about; for hints
+	from store.Ref // of a copy, the source
 	err  error
 }
 
@@ -117,7 +122,7 @@ func cannot(verb string, ref store.Ref, err error) error {
 	case errors.As(err, &bad) && !strings.HasSuffix(verb, bad.Ref):
 		what += " " + bad.Ref // a reference that did not parse, as it was typed
 	}
-	return &failure{what, ref, err}
+	return &failure{what: what, ref: ref, err: err}
 }
 
 // usage is a usage error of a command, with the way to its help.
@@ -168,7 +173,7 @@ func (a *app) explainAt(command string, err error) explanation {
 
 // explain finds what failed, why and what to do, and the exit code.
 func (a *app) explain(err error) explanation {
-	e := explanation{name: a.name, what: "cannot go on", Code: exitFailed}
+	e := explanation{name: a.name, what: "cannot go on", Code: exitFailed, do: "look at what --debug prints, and report it if it is the program's fault"}
 	var f *failure
 	if errors.As(err, &f) {
 		e.what, e.why = ui.Escape("cannot "+f.what), ui.Escape(f.err.Error())
@@ -202,12 +207,16 @@ func (a *app) explain(err error) explanation {
 // remedy fills names into the text of a rule.
 func (a *app) remedy(do string, f *failure, err error) string {
 	host, repo := "HOST", "the repository"
-	if f != nil && f.ref.Scheme == store.SchemeRegistry {
-		host, repo = f.ref.Host, f.ref.Repo
+	ref := store.Ref{}
+	if f != nil {
+		ref = f.ref
 	}
 	var g *graph.Error
-	if errors.As(err, &g) && f != nil && f.ref.Scheme == "" {
-		repo = "the repository"
+	if errors.As(err, &g) && g.Side == graph.Source && f != nil && f.from.Scheme != "" {
+		ref = f.from
+	}
+	if ref.Scheme == store.SchemeRegistry {
+		host, repo = ref.Host, ref.Repo
 	}
 	return strings.NewReplacer("{name}", a.name, "{host}", ui.Escape(host), "{repo}", ui.Escape(repo)).Replace(do)
 }
