@@ -156,7 +156,11 @@ func explain(req *http.Request, err error) error {
 	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
 		err = http.ErrSchemeMismatch // as net/http's client says it
 	}
-	if !classed(err) {
+	switch {
+	case errors.Is(err, io.EOF):
+		// A reader of the content would take it for the end.
+		err = fmt.Errorf("%w: the connection was closed before the answer", store.ErrUnavailable)
+	case !classed(err):
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s %s: %w", req.Method, redactURL(req.URL), err)

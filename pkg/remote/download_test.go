@@ -102,6 +102,7 @@ func TestOpenBlob(t *testing.T) {
 		{name: "starts over and breaks again", get: turns(breaks(2), breaks(1), whole), asked: []string{get, from2, from2}},
 		{name: "never uses a wrong part", get: turns(breaks(2), part(0, "bytes 0-4/5", 5), whole), asked: []string{get, from2, get}},
 		{name: "gives up without progress", get: turns(breaks(2), breaks(2)), asked: []string{get, from2, from2}, err: store.ErrUnavailable},
+		{name: "hangs up after a break", get: turns(breaks(2), hangUp), asked: []string{get, from2, from2, from2}, err: store.ErrUnavailable},
 		{name: "is gone after a break", get: turns(breaks(2), answer(404, "")), asked: []string{get, from2}, err: store.ErrNotFound},
 		{name: "another size", get: answer(200, "hell", "Content-Length", "4"), asked: []string{get}, err: store.ErrMismatch},
 		{name: "longer than it says", get: neverEnds, asked: []string{get}, err: store.ErrMismatch},
@@ -119,6 +120,9 @@ func TestOpenBlob(t *testing.T) {
 			if !errors.Is(err, tc.err) {
 				t.Errorf("got %v, want %v", err, tc.err)
 			}
+			if errors.Is(err, io.EOF) {
+				t.Errorf("%v would be taken for the end of the content", err)
+			}
 			if tc.err == nil && got != content5[tc.offset:] {
 				t.Errorf("got %q", got)
 			}
@@ -126,6 +130,8 @@ func TestOpenBlob(t *testing.T) {
 		})
 	}
 }
+
+func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 func neverEnds(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
