@@ -18,6 +18,8 @@ type copyOptions struct {
 	recursive   bool
 	platform    string
 	concurrency int
+	noPreflight bool
+	dryRun      bool
 }
 
 func newCopy(a *app) *cobra.Command {
@@ -44,6 +46,8 @@ registry blobs are mounted instead of sent.`,
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.recursive, "recursive", "r", false, "copy what refers to the artifact too")
 	fs.StringVar(&o.platform, "platform", "", "copy only this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index, as its own manifest")
+	fs.BoolVar(&o.noPreflight, "no-preflight", false, "copy without asking first what the destination takes")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
 	fs.IntVar(&o.concurrency, "concurrency", graph.DefaultConcurrency, "blobs that move at once")
 	o.from.register(cmd, &o.progressFlags, true)
 	o.to.register(cmd, &o.progressFlags, true)
@@ -81,6 +85,14 @@ func runCopy(ctx context.Context, a *app, o *copyOptions, from, to string) error
 		return &failure{what: "copy " + src.String() + " to " + dst.String(), ref: dst, from: src, err: err}
 	}
 	value := ui.NewCopyResult(src, dst, result.Root, t.seen)
+	if o.dryRun {
+		value.DryRun = true
+		value.Counts = ui.Counts{
+			Sent: result.Sent, Mounted: result.Mounted, Present: result.Present,
+			Bytes: result.Bytes, Skipped: result.Skipped, Manifests: result.Manifests,
+		}
+		return ui.Print(a.streams.Out, format, value, value.DryRunText)
+	}
 	return ui.Print(a.streams.Out, format, value, value.Text)
 }
 
@@ -111,6 +123,6 @@ func copyBetween(ctx context.Context, a *app, o *copyOptions, s sides) (res grap
 	}
 	return graph.Copy(ctx, from, to, ref, graph.CopyOptions{
 		Options:   graph.Options{Tags: s.dst.Tags, Concurrency: o.concurrency, Events: s.sink},
-		Referrers: o.recursive,
+		Referrers: o.recursive, NoPreflight: o.noPreflight, DryRun: o.dryRun, Host: s.dst.Host,
 	})
 }

@@ -76,6 +76,7 @@ var rules = []rule{
 	{fs.ErrNotExist, exitNotFound, "check the path"},
 	{store.ErrNotFound, exitNotFound, "check the spelling of repository, tag and digest"},
 	{store.ErrExists, exitRefused, "choose another name, or remove what is there first"},
+	{store.ErrKind, exitRefused, "use a registry that takes it (`{name} probe --write`), or choose another kind, which is another digest: --manifest-kind image for a push, `{name} convert REF --to image -r` for what exists"},
 	{store.ErrUnsupported, exitRefused, "use a registry that can do this, or leave the request out"},
 	{store.ErrRefused, exitRefused, "the registry's answer above says what it does not take"},
 	{store.ErrInvalid, exitMismatch, "the document breaks its specification; ask who made it, or check that the address is a registry's"},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -145,6 +146,7 @@ type manifestPushOptions struct {
 	descriptor  bool
 	pretty      bool
 	concurrency int
+	noPreflight bool
 }
 
 func newManifestPush(a *app) *cobra.Command {
@@ -165,6 +167,7 @@ repository already, except for its subject.`,
 	fs.StringVar(&o.mediaType, "media-type", "", "media `TYPE`, where the manifest does not say it")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	fs.BoolVar(&o.noPreflight, "no-preflight", false, "put without asking first whether the registry takes it")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
 	o.targetFlags.register(cmd, &o.progressFlags, true)
@@ -212,6 +215,11 @@ func (o *manifestPushOptions) put(ctx context.Context, a *app, ref store.Ref, m 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if !o.noPreflight {
+		if err := graph.CheckManifest(ctx, m, s, sink); err != nil {
+			return err
+		}
+	}
 	if err := s.PutManifest(ctx, m, ref.Tags...); err != nil {
 		return err
 	}

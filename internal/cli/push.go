@@ -165,7 +165,7 @@ func (f *packFlags) parts(pkg *artifact.Package) graph.Parts {
 		}
 		return m, err
 	}
-	return graph.Parts{Blobs: pkg.Blobs, Finish: finish, Hash: pkg.Hash}
+	return graph.Parts{MediaType: pkg.Decision.MediaType, Blobs: pkg.Blobs, Finish: finish, Hash: pkg.Hash}
 }
 
 type pushOptions struct {

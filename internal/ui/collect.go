@@ -36,7 +36,10 @@ type Counts struct {
 	Sent    int   `json:"sent"`
 	Mounted int   `json:"mounted"`
 	Present int   `json:"present"`
-	Bytes   int64 `json:"bytes"`
+	Bytes   int64 `json:"bytes"` // of what was sent
+
+	Skipped   int64 `json:"skippedBytes,omitempty"` // of what was mounted or present; of a dry run
+	Manifests int   `json:"manifests,omitempty"`    // to be put; of a dry run, apart from the blobs
 }
 
 // Recorder collects from events what results tell. The zero value is ready.

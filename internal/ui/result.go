@@ -177,6 +177,7 @@ type CopyResult struct {
 	Size        int64               `json:"size"`
 	Tags        List[string]        `json:"tags"`
 	Counts      Counts              `json:"counts"`
+	DryRun      bool                `json:"dryRun,omitempty"`
 	Fallbacks   List[FallbackTaken] `json:"fallbacks"`
 	Warnings    List[string]        `json:"warnings,omitempty"`
 
@@ -206,6 +207,17 @@ func (r CopyResult) Text(out io.Writer) error {
 	var l lines
 	l.add("Copied", place(r.from, r.Digest), "=>", place(r.to, r.Digest))
 	l.tagged(r.to.Tags)
+	l.add("Digest:", r.Digest.String())
+	return l.write(out)
+}
+
+// DryRunText writes what cp would have done.
+func (r CopyResult) DryRunText(out io.Writer) error {
+	var l lines
+	l.add("Would copy", place(r.from, r.Digest), "=>", place(r.to, r.Digest))
+	l.add(fmt.Sprintf("Would send: %d blobs, %d bytes; %d manifests", r.Counts.Sent, r.Counts.Bytes, r.Counts.Manifests))
+	l.add(fmt.Sprintf("Would mount: %d blobs", r.Counts.Mounted))
+	l.add(fmt.Sprintf("Would skip: %d blobs", r.Counts.Present))
 	l.add("Digest:", r.Digest.String())
 	return l.write(out)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,14 @@ type CopyOptions struct {
 	Options
 	// Referrers copies what refers to the root, to its children, and so on.
 	Referrers bool
+	// NoPreflight puts without asking first what the destination takes; the
+	// first refusal then ends the copy half way.
+	NoPreflight bool
+	// DryRun only counts what would be sent, mounted and skipped.
+	DryRun bool
+	// Host is the registry host of the destination, "" elsewhere: what a source
+	// on the same host has would be mounted.
+	Host string
 }
 
 // Copy copies the manifest that ref names, and everything under it, byte by
@@ -91,16 +100,24 @@ func (c *copier) run(ctx context.Context, root store.Descriptor, missing []strin
 	if err := c.findPresent(ctx, nodes); err != nil {
 		return err
 	}
-	if err := c.putBlobs(ctx, nodes); err != nil {
-		return err
-	}
-	if err := c.putNodes(ctx, nodes, root, missing); err != nil {
-		return err
-	}
 	for _, n := range nodes {
 		if n.Outline.Subject != nil && n.Digest != root.Digest {
 			c.res.Referrers++
 		}
+	}
+	if !c.opts.NoPreflight {
+		if err := c.preflight(ctx, nodes); err != nil {
+			return err
+		}
+	}
+	if c.opts.DryRun {
+		return c.estimate(ctx, nodes)
+	}
+	if err := c.putBlobs(ctx, nodes); err != nil {
+		return c.withPut(err)
+	}
+	if err := c.putNodes(ctx, nodes, root, missing); err != nil {
+		return c.withPut(err)
 	}
 	return c.readBack(ctx, nodes)
 }
@@ -132,22 +149,65 @@ func (c *copier) findPresent(ctx context.Context, nodes []*Node) error {
 	return nil
 }
 
-// putBlobs puts the blobs of all manifests that the destination lacks, each once.
-func (c *copier) putBlobs(ctx context.Context, nodes []*Node) error {
+// missingBlobs are the blobs of all manifests that the destination lacks, each once.
+func (c *copier) missingBlobs(nodes []*Node) []store.Descriptor {
 	seen := map[digest.Digest]bool{}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.opts.limit())
+	var blobs []store.Descriptor
 	for _, n := range nodes {
 		if c.there[n.Digest] {
 			continue
 		}
 		for _, d := range n.Blobs() {
-			if seen[d.Digest] || gctx.Err() != nil {
-				continue
+			if !seen[d.Digest] {
+				seen[d.Digest] = true
+				blobs = append(blobs, d)
 			}
-			seen[d.Digest] = true
-			group.Go(func() error { return c.putBlob(gctx, d) })
 		}
+	}
+	return blobs
+}
+
+func (c *copier) putBlobs(ctx context.Context, nodes []*Node) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.limit())
+	for _, d := range c.missingBlobs(nodes) {
+		group.Go(func() error {
+			if gctx.Err() != nil {
+				return gctx.Err()
+			}
+			return c.putBlob(gctx, d)
+		})
+	}
+	return group.Wait()
+}
+
+// estimate counts what a copy would do, asking the destination for each blob.
+func (c *copier) estimate(ctx context.Context, nodes []*Node) error {
+	for _, n := range nodes {
+		if !c.there[n.Digest] {
+			c.res.Manifests++
+		}
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.limit())
+	for _, d := range c.missingBlobs(nodes) {
+		group.Go(func() error {
+			src, err := c.blob(gctx, d)
+			if err != nil {
+				return err
+			}
+			_, err = c.dst.Blob(gctx, store.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: store.UnknownSize})
+			gone, err := absent(err)
+			put := store.Put{Descriptor: d, How: store.Present}
+			switch {
+			case gone && c.opts.Host != "" && strings.HasPrefix(src.Home, c.opts.Host+"/"):
+				put.How = store.Mounted
+			case gone:
+				put.How = store.Sent
+			}
+			c.count(put)
+			return fail(Destination, "look for blob", d, err)
+		})
 	}
 	return group.Wait()
 }

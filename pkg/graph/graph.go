@@ -63,6 +63,7 @@ type Result struct {
 	Mounted int              // blobs linked by the registry
 	Present int              // blobs that were there
 	Bytes   int64            // of the blobs transferred
+	Skipped int64            // bytes of the blobs mounted or present
 
 	Manifests int  // manifests put
 	Referrers int  // manifests with a subject that were taken along, put or present
@@ -115,9 +116,34 @@ func (m *mover) count(put store.Put) {
 		m.res.Bytes += put.Size
 	case store.Mounted:
 		m.res.Mounted++
+		m.res.Skipped += put.Size
 	case store.Present:
 		m.res.Present++
+		m.res.Skipped += put.Size
 	}
+}
+
+// withPut adds to a refusal what was put before it, which stays there.
+func (m *mover) withPut(err error) error {
+	refused := errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrUnsupported) || errors.Is(err, store.ErrKind)
+	if !refused {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.res.Sent+m.res.Mounted+m.res.Manifests == 0 {
+		return fmt.Errorf("%w; nothing was uploaded", err)
+	}
+	return fmt.Errorf("%w; %d blobs (%d bytes) and %d manifests were put before that and stay", err, m.res.Sent+m.res.Mounted, m.res.Bytes, m.res.Manifests)
+}
+
+// refusedKind makes the refusal of an extinct kind of manifest say so: what the
+// registry answers seldom names the media type.
+func refusedKind(d store.Descriptor, err error) error {
+	if store.IsExtinct(d.MediaType) && (errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrUnsupported)) {
+		return fmt.Errorf("%w: %s: %w", store.ErrKind, d.MediaType, err)
+	}
+	return err
 }
 
 // putManifest puts one manifest and tells of it and of its tags.
@@ -126,7 +152,7 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 	m.sink.Emit(store.Event{Kind: store.Start, Desc: man.Descriptor, Name: name})
 	if err := m.dst.PutManifest(ctx, man, tags...); err != nil {
 		m.failed(ctx, man.Descriptor, err)
-		return fail(Destination, "put manifest", man.Descriptor, err)
+		return fail(Destination, "put manifest", man.Descriptor, refusedKind(man.Descriptor, err))
 	}
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})

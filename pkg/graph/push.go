@@ -13,6 +13,8 @@ import (
 
 // Parts are what a Push puts together: artifact.Pack makes them from files.
 type Parts struct {
+	// MediaType is the kind of manifest that Finish makes.
+	MediaType string
 	// Blobs in any order; an empty digest is learnt while the blob is sent.
 	Blobs []store.Blob
 	// Finish makes the manifest from the descriptors of the blobs, given in
@@ -47,6 +49,13 @@ const largeBlob = 1 << 20
 // that what is there is not sent again.
 func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Result, error) {
 	m := &mover{dst: dst, sink: opts.Events}
+	check := newChecker(dst, opts.Events)
+	if err := check.kind(ctx, store.Descriptor{MediaType: parts.MediaType}); err != nil {
+		return m.res, err
+	}
+	if err := check.result(); err != nil {
+		return m.res, err
+	}
 	blobs := slices.Clone(parts.Blobs)
 	old, err := m.tagged(ctx, blobs, opts.Tags)
 	if err != nil {
@@ -73,7 +82,7 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return m.res, err
+		return m.res, m.withPut(err)
 	}
 	root, err := parts.Finish(descs)
 	if err != nil {
@@ -81,7 +90,7 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	}
 	m.res.Root = root.Descriptor
 	err = m.putManifest(ctx, root, opts.Tags...)
-	return m.res, err
+	return m.res, m.withPut(err)
 }
 
 // tagged asks what the first tag names now, if the answer could save the

@@ -49,7 +49,10 @@ func newRepository(c *client, name string) *repository {
 func (r *repository) Support() store.Support { return r.known.support() }
 
 // Close does nothing: connections belong to the client and end when idle.
-func (r *repository) Close() error { return nil }
+func (r *repository) Close() error {
+	r.client.close()
+	return nil
+}
 
 // request is a wire.Request to this repository.
 func (r *repository) request(kind wire.Kind) wire.Request {

@@ -20,6 +20,9 @@ var (
 	ErrDenied = errors.New("denied")
 	// ErrUnsupported: the store cannot do this at all.
 	ErrUnsupported = errors.New("unsupported")
+	// ErrKind: the store does not take this kind of manifest. Another kind
+	// would be another digest, so nobody but the user may choose it.
+	ErrKind = errors.New("the manifest kind is not taken")
 	// ErrRefused: the store understood and will not take it.
 	ErrRefused = errors.New("refused")
 	// ErrMismatch: content is not what its digest or size says.

@@ -32,6 +32,12 @@ func ManifestTypes() []string {
 	}
 }
 
+// IsExtinct says whether a manifest of this media type belongs to no released
+// specification, so that most registries of today refuse it.
+func IsExtinct(mediaType string) bool {
+	return mediaType == MediaTypeArtifact || mediaType == MediaTypeORASArtifact
+}
+
 // IsManifestType says whether content of this media type is a manifest or index.
 func IsManifestType(mediaType string) bool {
 	for _, t := range ManifestTypes() {

@@ -1,0 +1,198 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Misfit is content that a destination does not take.
+type Misfit struct {
+	Desc    store.Descriptor
+	Reason  string
+	Finding store.Finding // how that is known; the zero Finding where it needs no asking
+	is      error
+}
+
+// MisfitError says what does not fit, before anything was put. It is
+// store.ErrKind, or store.ErrUnsupported where no kind of manifest is the cause.
+type MisfitError struct {
+	Misfits []Misfit
+	Put     string // what is at the destination already; "" for nothing
+}
+
+func (e *MisfitError) Error() string {
+	var b strings.Builder
+	for i, m := range e.Misfits {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if m.Desc.Digest != "" {
+			fmt.Fprintf(&b, "%s ", m.Desc.Digest)
+		}
+		b.WriteString(m.Reason)
+		if said := told(m.Finding.Evidence); said != "" {
+			fmt.Fprintf(&b, " (%s)", said)
+		}
+	}
+	if e.Put == "" {
+		b.WriteString("; nothing was uploaded")
+	} else {
+		b.WriteString("; " + e.Put)
+	}
+	return b.String()
+}
+
+// Unwrap gives the class.
+func (e *MisfitError) Unwrap() error {
+	for _, m := range e.Misfits {
+		if errors.Is(m.is, store.ErrKind) {
+			return store.ErrKind
+		}
+	}
+	return store.ErrUnsupported
+}
+
+// told is evidence as a person reads it: what was asked and what was answered.
+func told(e store.Evidence) string {
+	var parts []string
+	if e.Request != "" {
+		s := e.Request
+		if e.Status != 0 {
+			s += fmt.Sprintf(" answered %d", e.Status)
+		}
+		if e.Code != "" {
+			s += " " + e.Code
+		}
+		parts = append(parts, s)
+	}
+	if e.Note != "" {
+		parts = append(parts, e.Note)
+	}
+	return strings.Join(parts, ": ")
+}
+
+// checker asks a destination about what will be put, each thing once.
+type checker struct {
+	dst     store.Store
+	sink    store.Sink
+	kinds   map[string]store.Finding
+	misfits []Misfit
+}
+
+func newChecker(dst store.Store, sink store.Sink) *checker {
+	return &checker{dst: dst, sink: sink, kinds: map[string]store.Finding{}}
+}
+
+// kind asks about the media type of one manifest. Only extinct kinds are asked
+// about: the others are what registries are for, and asking costs a request.
+func (c *checker) kind(ctx context.Context, d store.Descriptor) error {
+	if !store.IsExtinct(d.MediaType) {
+		return nil
+	}
+	finding, asked := c.kinds[d.MediaType]
+	if !asked {
+		var err error
+		if finding, err = c.dst.Takes(ctx, d.MediaType); err != nil {
+			return fail(Destination, "ask about "+d.MediaType+" at", store.Descriptor{}, err)
+		}
+		c.kinds[d.MediaType] = finding
+		if finding.Answer == store.Unknown {
+			c.sink.Emit(store.Event{Kind: store.Warning, Desc: d, Name: store.NameOf(d), Text: unknownKind(d.MediaType, finding)})
+		}
+	}
+	if finding.Answer == store.No {
+		c.misfits = append(c.misfits, Misfit{d, "is a " + d.MediaType + ", which the registry does not take", finding, store.ErrKind})
+	}
+	return nil
+}
+
+func unknownKind(mediaType string, f store.Finding) string {
+	s := "whether the registry takes " + mediaType + " cannot be known before it is put"
+	if said := told(f.Evidence); said != "" {
+		s += ": " + said
+	}
+	return s
+}
+
+// algorithm holds a digest against what the destination is known to name by.
+func (c *checker) algorithm(d store.Descriptor) {
+	f := c.dst.Support()[store.AbilitySHA512]
+	if d.Digest.Algorithm() == digest.SHA512 && f.Answer == store.No {
+		c.misfits = append(c.misfits, Misfit{d, "is named by sha512, which the registry does not know", f, store.ErrUnsupported})
+	}
+}
+
+// subject asks, once for the whole graph, whether referrers can be kept in the
+// way that the user allows.
+func (c *checker) subject(ctx context.Context, n *Node) error {
+	_, err := store.Collect(c.dst.Referrers(ctx, n.Outline.Subject.Digest, ""))
+	if errors.Is(err, store.ErrUnsupported) {
+		c.misfits = append(c.misfits, Misfit{Desc: n.Descriptor, Reason: "has a subject: " + err.Error(), is: store.ErrUnsupported})
+		return nil
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return fail(Destination, "list referrers of", *n.Outline.Subject, err)
+}
+
+func (c *checker) result() error {
+	if len(c.misfits) == 0 {
+		return nil
+	}
+	return &MisfitError{Misfits: c.misfits}
+}
+
+// preflight compares what a copy will put with what the destination takes, so
+// that a copy which cannot succeed is refused before its first byte.
+func (c *copier) preflight(ctx context.Context, nodes []*Node) error {
+	check := newChecker(c.dst, c.sink)
+	asked := false
+	for _, n := range nodes {
+		if c.there[n.Digest] {
+			continue
+		}
+		if err := check.kind(ctx, n.Descriptor); err != nil {
+			return err
+		}
+		check.algorithm(n.Descriptor)
+		for _, d := range n.Blobs() {
+			check.algorithm(d)
+		}
+		if n.Outline.Subject != nil && !asked {
+			asked = true
+			if err := check.subject(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	return check.result()
+}
+
+// CheckManifest holds one manifest against what a store takes, before it is put.
+func CheckManifest(ctx context.Context, m store.Manifest, dst store.Store, sink store.Sink) error {
+	check := newChecker(dst, sink)
+	if err := check.kind(ctx, m.Descriptor); err != nil {
+		return err
+	}
+	check.algorithm(m.Descriptor)
+	if !store.IsManifestType(m.MediaType) {
+		return check.result()
+	}
+	o, err := store.ParseOutline(m)
+	if err != nil {
+		return err
+	}
+	if o.Subject != nil {
+		if err := check.subject(ctx, &Node{Manifest: m, Outline: o}); err != nil {
+			return err
+		}
+	}
+	return check.result()
+}
