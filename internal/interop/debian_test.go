@@ -34,29 +34,25 @@ func debian(t *testing.T) string {
 	return ""
 }
 
-func startDebian(t *testing.T) string {
-	host, _ := runDebian(t, "")
-	return host
-}
+func startDebian(t *testing.T) string { return startDebianWith(t, "") }
 
-// runDebian starts docker-registry over a directory of the test, which it
-// gives too. auth is more of its config file.
-func runDebian(t *testing.T, auth string) (host, dir string) {
+// startDebianWith starts docker-registry over a directory of the test; more is
+// added to its config file.
+func startDebianWith(t *testing.T, more string) string {
 	t.Helper()
-	path := debian(t)
-	dir = t.TempDir()
+	path, dir := debian(t), t.TempDir()
 	// The port is free when it is asked for and may be another's when the
 	// registry listens, so a start is tried again.
 	for range 5 {
-		if host = tryDebian(t, path, dir, auth); host != "" {
-			return host, dir
+		if host := tryDebian(t, path, dir, more); host != "" {
+			return host
 		}
 	}
 	t.Fatal("docker-registry does not start")
-	return "", ""
+	return ""
 }
 
-func tryDebian(t *testing.T, path, dir, auth string) string {
+func tryDebian(t *testing.T, path, dir, more string) string {
 	t.Helper()
 	addr := freePort(t)
 	config := filepath.Join(dir, "config.yml")
@@ -67,7 +63,7 @@ storage:
   delete: {enabled: true}
   maintenance: {uploadpurging: {enabled: false}}
 http: {addr: "%s"}
-%s`, filepath.Join(dir, "data"), addr, auth)
+%s`, filepath.Join(dir, "data"), addr, more)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -118,15 +118,23 @@ func each(t *testing.T, do func(t *testing.T, reg registry)) {
 // "localhost:PORT".
 func listen(t *testing.T, h http.Handler) string {
 	t.Helper()
-	srv := httptest.NewUnstartedServer(h)
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // what a client broke off is no news
-	srv.Start()
-	t.Cleanup(srv.Close)
+	return listenAs(t, func(string) http.Handler { return h })
+}
+
+// listenAs is listen for a handler that has to know its own "localhost:PORT".
+func listenAs(t *testing.T, handler func(host string) http.Handler) string {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(nil)
 	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return net.JoinHostPort("localhost", port)
+	host := net.JoinHostPort("localhost", port)
+	srv.Config.Handler = handler(host)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // what a client broke off is no news
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return host
 }
 
 // startServe is our own, doing all that it can.
@@ -141,15 +149,23 @@ func startQuirky(t *testing.T, q serve.Quirks) string {
 	return host
 }
 
-func startOlareg(t *testing.T) string {
+func startOlareg(t *testing.T) string { return startOlaregAs(t, nil) }
+
+// startOlaregAs starts olareg with what auth makes of its address.
+func startOlaregAs(t *testing.T, auth func(host string) olaregconfig.ConfigAuth) string {
 	yes := true
-	reg := olareg.New(olaregconfig.Config{
-		Storage: olaregconfig.ConfigStorage{StoreType: olaregconfig.StoreMem},
-		API:     olaregconfig.ConfigAPI{DeleteEnabled: &yes, Blob: olaregconfig.ConfigAPIBlob{DeleteEnabled: &yes}},
+	return listenAs(t, func(host string) http.Handler {
+		config := olaregconfig.Config{
+			Storage: olaregconfig.ConfigStorage{StoreType: olaregconfig.StoreMem},
+			API:     olaregconfig.ConfigAPI{DeleteEnabled: &yes, Blob: olaregconfig.ConfigAPIBlob{DeleteEnabled: &yes}},
+		}
+		if auth != nil {
+			config.Auth = auth(host)
+		}
+		reg := olareg.New(config)
+		t.Cleanup(func() { _ = reg.Close() })
+		return reg
 	})
-	host := listen(t, reg)
-	t.Cleanup(func() { _ = reg.Close() })
-	return host
 }
 
 func startOCIRegistry(t *testing.T) string {
@@ -161,15 +177,17 @@ func startGGCR(t *testing.T) string {
 }
 
 func startDistribution(t *testing.T) string {
-	return listen(t, newDistribution(t, t.TempDir()))
+	return listen(t, newDistribution(t, nil))
 }
 
-func newDistribution(t *testing.T, dir string) http.Handler {
-	logrus.SetOutput(io.Discard) // its log is the process's
+// newDistribution is CNCF Distribution over a directory of the test.
+func newDistribution(t *testing.T, auth configuration.Auth) http.Handler {
+	logrus.SetOutput(io.Discard) // a line for each request
 	config := &configuration.Configuration{
 		Version: "0.1",
+		Auth:    auth,
 		Storage: configuration.Storage{
-			"filesystem":  configuration.Parameters{"rootdirectory": dir},
+			"filesystem":  configuration.Parameters{"rootdirectory": t.TempDir()},
 			"delete":      configuration.Parameters{"enabled": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
