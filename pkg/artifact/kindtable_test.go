@@ -8,9 +8,9 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// KindTable renders what Decide answers to every combination as a Markdown
+// kindTable renders what Decide answers to every combination as a Markdown
 // table, for the documentation and for the test that holds it.
-func KindTable() string {
+func kindTable() string {
 	var b strings.Builder
 	b.WriteString("| kind | artifact type | config | subject | platform | is packed as |\n|---|---|---|---|---|---|\n")
 	for _, r := range requests() {
