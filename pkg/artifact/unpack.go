@@ -153,6 +153,9 @@ func (u *unpacking) run(ctx context.Context) error {
 	if err := work.Wait(); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err // the last moment to stop before anything has its name
+	}
 	for _, t := range u.targets {
 		if err := u.finish(ctx, t); err != nil {
 			return err

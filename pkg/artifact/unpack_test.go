@@ -32,6 +32,7 @@ type source struct {
 	offsets []int64         // of every Open
 	fail    map[string]bool // titles that cannot be had
 	opened  func()          // called in every Open
+	closed  func()          // called in every Close
 	endless bool            // every blob goes on for ever
 }
 
@@ -53,8 +54,21 @@ func (s *source) Blob(_ context.Context, d store.Descriptor) (store.Blob, error)
 		if s.endless {
 			return io.NopCloser(zeros{}), nil
 		}
-		return io.NopCloser(bytes.NewReader(raw[offset:])), nil
+		return &closing{bytes.NewReader(raw[offset:]), s.closed}, nil
 	}}, nil
+}
+
+// closing tells of its Close.
+type closing struct {
+	io.Reader
+	closed func()
+}
+
+func (c *closing) Close() error {
+	if c.closed != nil {
+		c.closed()
+	}
+	return nil
 }
 
 // add stores content as a layer with a title.
@@ -293,6 +307,16 @@ func TestUnpackFails(t *testing.T) {
 		"size huge":  func(_ *source, d *store.Descriptor, _ func()) { d.Size = 1<<63 - 1 },
 		"endless":    func(s *source, _ *store.Descriptor, _ func()) { s.endless = true },
 		"cancelled":  func(s *source, _ *store.Descriptor, cancel func()) { s.opened = cancel },
+		"cancelled when all is there": func(s *source, _ *store.Descriptor, cancel func()) {
+			left := 2 // blobs
+			s.closed = func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if left--; left == 0 {
+					cancel()
+				}
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &source{}
