@@ -201,7 +201,7 @@ func (r readOnly) Support() Support {
 	s := Support{}
 	maps.Copy(s, r.Store.Support())
 	for _, a := range []Ability{AbilityTagDelete, AbilityManifestDelete, AbilityBlobDelete} {
-		s[a] = Finding{No, Evidence{Note: "the store is read-only"}}
+		s[a] = Finding{Answer: No, Evidence: Evidence{Note: "the store is read-only"}}
 	}
 	return s
 }
