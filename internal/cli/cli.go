@@ -132,7 +132,7 @@ func settle(cmd *cobra.Command, name string) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usage(cmd, err)
+				return usage(cmd, suggest(cmd, args, err))
 			}
 			return nil
 		}
@@ -149,6 +149,19 @@ func settle(cmd *cobra.Command, name string) {
 	if !cmd.Runnable() { // a group: cobra would take any word after it
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
+}
+
+// suggest adds the command that may have been meant to the error about an unknown one.
+func suggest(cmd *cobra.Command, args []string, err error) error {
+	cmd.SuggestionsMinimumDistance = 2 // as cobra has it
+	if !cmd.HasSubCommands() || len(args) == 0 {
+		return err
+	}
+	near := cmd.SuggestionsFor(args[0])
+	if len(near) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
 }
 
 // group is a command that only holds others.

@@ -87,6 +87,7 @@ func (a *app) ask(user string) (c remote.Credential, err error) {
 	if user == "" {
 		fmt.Fprint(a.streams.Err, "Username: ")
 		if c.Username, err = line(in); err != nil {
+			fmt.Fprintln(a.streams.Err) // the question has no line of its own otherwise
 			return c, err
 		}
 	}
