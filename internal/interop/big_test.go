@@ -140,8 +140,8 @@ func TestBig(t *testing.T) {
 			if err := os.RemoveAll(out); err != nil {
 				t.Fatal(err)
 			}
-			moved("cp", host+"/app:v1", "oci:"+out+":v1")
-			moved("cp", "oci:"+out+":v1", host+"/copy:v1")
+			other := startServeProcess(t)
+			moved("cp", host+"/app:v1", other+"/copy:v1")
 			killedPull(t, host, want)
 		})
 	}

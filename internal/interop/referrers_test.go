@@ -31,7 +31,7 @@ func TestReferrersThereAndBack(t *testing.T) {
 		t.Run(middle.name, func(t *testing.T) {
 			t.Parallel()
 			first, second, last := startServe(t), middle.start(t), startServe(t)
-			want := makeFamily(t, first, "app")
+			want := makeFamily(t, first, "app", 0)
 			if n := len(want); n != 1+3+3*2 {
 				t.Fatalf("the source has %d manifests, want 10", n)
 			}
@@ -85,11 +85,12 @@ func announces(t *testing.T, res result, host string) {
 }
 
 // TestReferrersEverywhere: the same family goes by cp -r through each registry
-// that lists referrers, in one way or the other.
+// that lists referrers, in one way or the other. The index has many referrers
+// too, which are written at a time.
 func TestReferrersEverywhere(t *testing.T) {
 	each(t, func(t *testing.T, reg registry) {
 		first, second, last := startServe(t), reg.start(t), startServe(t)
-		want := makeFamily(t, first, "app")
+		want := makeFamily(t, first, "app", 12)
 		run{}.ok(t, "cp", "-r", first+"/app:all", second+"/app:all")
 		run{}.ok(t, "cp", "-r", second+"/app:all", last+"/app:all")
 		if diff := cmp.Diff(want, family(t, last, "app")); diff != "" {
@@ -117,8 +118,9 @@ func tagsOf(t *testing.T, host, repo string) []string {
 }
 
 // makeFamily puts an index of three platforms, to each of which an SBOM refers,
-// and to that a signature. It gives what family gives.
-func makeFamily(t *testing.T, host, repo string) map[string][]string {
+// and to that a signature. more referrers refer to the index. It gives what
+// family gives.
+func makeFamily(t *testing.T, host, repo string, more int) map[string][]string {
 	t.Helper()
 	s := openRepo(t, host, repo)
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
@@ -131,7 +133,10 @@ func makeFamily(t *testing.T, host, repo string) map[string][]string {
 		sbom := putImage(t, s, "application/vnd.example.sbom", &child, "parts of "+arch)
 		putImage(t, s, "application/vnd.example.signature", &sbom, "signature of the parts of "+arch)
 	}
-	put(t, s, index.MediaType, index, "all")
+	root := put(t, s, index.MediaType, index, "all")
+	for i := range more {
+		putImage(t, s, "application/vnd.example.note", &root, fmt.Sprint("note ", i))
+	}
 	return family(t, host, repo)
 }
 
