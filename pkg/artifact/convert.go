@@ -170,7 +170,7 @@ func annotationsOf(f member, rename bool) ([]byte, error) {
 				return nil, err
 			}
 		}
-		write(&b, key, a.value)
+		writeField(&b, key, a.value)
 	}
 	return append(append([]byte("{"), b.Bytes()...), '}'), nil
 }
@@ -186,8 +186,8 @@ func imageAnnotation(name string) string {
 	return name
 }
 
-// write adds a name and value, after a comma where something stands before it.
-func write(b *bytes.Buffer, key, value []byte) {
+// writeField adds a name and value, after a comma where something stands before it.
+func writeField(b *bytes.Buffer, key, value []byte) {
 	if b.Len() > 0 {
 		b.WriteByte(',')
 	}
@@ -208,19 +208,19 @@ func (d *artifactDocument) image() ([]byte, error) {
 		layers = [][]byte{empty} // image-spec manifest.md: layers SHOULD have an entry
 	}
 	var b bytes.Buffer
-	write(&b, []byte(`"schemaVersion"`), []byte("2"))
-	write(&b, []byte(`"mediaType"`), []byte(strconv.Quote(store.MediaTypeImage)))
-	write(&b, []byte(`"artifactType"`), d.artifactType)
-	write(&b, []byte(`"config"`), empty)
-	write(&b, []byte(`"layers"`), slices.Concat([]byte("["), bytes.Join(layers, []byte(",")), []byte("]")))
+	writeField(&b, []byte(`"schemaVersion"`), []byte("2"))
+	writeField(&b, []byte(`"mediaType"`), []byte(strconv.Quote(store.MediaTypeImage)))
+	writeField(&b, []byte(`"artifactType"`), d.artifactType)
+	writeField(&b, []byte(`"config"`), empty)
+	writeField(&b, []byte(`"layers"`), slices.Concat([]byte("["), bytes.Join(layers, []byte(",")), []byte("]")))
 	if d.subject != nil {
-		write(&b, []byte(`"subject"`), d.subject)
+		writeField(&b, []byte(`"subject"`), d.subject)
 	}
 	if d.annotations != nil {
-		write(&b, []byte(`"annotations"`), d.annotations)
+		writeField(&b, []byte(`"annotations"`), d.annotations)
 	}
 	for _, f := range d.unknown {
-		write(&b, f.key, f.value)
+		writeField(&b, f.key, f.value)
 	}
 	var out bytes.Buffer
 	if err := json.Compact(&out, slices.Concat([]byte("{"), b.Bytes(), []byte("}"))); err != nil {
