@@ -381,6 +381,10 @@ func TestLogin(t *testing.T) {
 	}
 	open := hear(t, false, func(http.ResponseWriter, *http.Request) {})
 	page := hear(t, false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
+	welcome := hear(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<title>Welcome</title>")
+	})
 	plain := true
 	for name, c := range map[string]struct {
 		answer func(http.ResponseWriter, *http.Request) bool
@@ -394,6 +398,7 @@ func TestLogin(t *testing.T) {
 		"refresh token": {cred: user, answer: offline, want: Identity{Credential{Username: "alice", IdentityToken: "for-later"}, true}},
 		"open":          {cred: user, server: open, want: Identity{user, false}},
 		"no registry":   {cred: user, server: page, err: store.ErrNotFound},
+		"a web page":    {cred: user, server: welcome, err: store.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := Options{}

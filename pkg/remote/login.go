@@ -2,9 +2,12 @@ package remote
 
 import (
 	"context"
+	"fmt"
+	"mime"
 	"net/http"
 
 	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
 )
 
 // Identity is what a login came to.
@@ -36,8 +39,17 @@ func Login(ctx context.Context, host string, cred Credential, opts Options) (Ide
 	c.auth.mu.Lock()
 	defer c.auth.mu.Unlock()
 	id := Identity{Credential: cred, Verified: c.auth.way != nil}
+	if !id.Verified && isPage(resp) {
+		// A web server that answers everything: no place for a password.
+		return Identity{}, fmt.Errorf("%w: GET %s: a web page, where a registry answers with JSON", store.ErrInvalid, redactURL(resp.Request.URL))
+	}
 	if c.auth.refresh != "" {
 		id.Password, id.IdentityToken = "", c.auth.refresh
 	}
 	return id, nil
+}
+
+func isPage(resp *http.Response) bool {
+	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && t == "text/html"
 }
