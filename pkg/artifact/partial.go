@@ -211,6 +211,20 @@ func (p *partial) commit(name string) error {
 	return err
 }
 
+// leave closes the file and leaves it for the next run to go on from. It is
+// false where there is nothing that a next run could find.
+func (p *partial) leave(name string, d digest.Digest) bool {
+	if p == nil || p.file == nil || p.name != partialName(name, d) {
+		return false
+	}
+	if info, err := p.file.Stat(); err != nil || info.Size() == 0 {
+		return false
+	}
+	_ = p.file.Close() // what is not on the disk yet is missed by its digest
+	p.file = nil
+	return true
+}
+
 // discard removes the file, unless it was committed.
 func (p *partial) discard() {
 	if p == nil || p.file == nil {

@@ -63,7 +63,9 @@ type Result struct {
 //
 // Everything is fetched and proven under other names first; only when all of
 // it is there do the files get their names, in the order of the manifest. On an
-// error before that there is nothing new in the directory. A title or tar
+// error before that there is nothing new in the directory but, where ctx ended
+// or the source was unavailable, the partial files that the next Unpack of the
+// same content goes on from. A title or tar
 // entry that leads out of it is ErrInvalid, content that is not what its
 // descriptor says ErrMismatch, and something in the way ErrExists.
 //
@@ -84,7 +86,7 @@ func Unpack(ctx context.Context, src store.Reader, m store.Manifest, o UnpackOpt
 		err = u.run(ctx)
 	}
 	if err != nil {
-		u.undo()
+		u.undo(ctx.Err() != nil || errors.Is(err, store.ErrUnavailable))
 		return result, err
 	}
 	for _, t := range u.targets {
@@ -234,10 +236,13 @@ func (u *unpacking) makeParents(t *target) error {
 }
 
 // undo removes what was made before a failure; directories that are not empty
-// stay.
-func (u *unpacking) undo() {
+// stay. With resumable, partial files that have content stay too: the transfer
+// was cut, nothing is wrong with what came, and the next one goes on from there.
+func (u *unpacking) undo(resumable bool) {
 	for _, t := range u.targets {
-		t.part.discard()
+		if !resumable || !t.part.leave(t.name, t.desc.Digest) {
+			t.part.discard()
+		}
 	}
 	for i := len(u.made) - 1; i >= 0; i-- {
 		_ = u.made[i].root.Remove(filepath.FromSlash(u.made[i].name))

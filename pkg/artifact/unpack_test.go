@@ -307,16 +307,6 @@ func TestUnpackFails(t *testing.T) {
 		"size huge":  func(_ *source, d *store.Descriptor, _ func()) { d.Size = 1<<63 - 1 },
 		"endless":    func(s *source, _ *store.Descriptor, _ func()) { s.endless = true },
 		"cancelled":  func(s *source, _ *store.Descriptor, cancel func()) { s.opened = cancel },
-		"cancelled when all is there": func(s *source, _ *store.Descriptor, cancel func()) {
-			left := 2 // blobs
-			s.closed = func() {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				if left--; left == 0 {
-					cancel()
-				}
-			}
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &source{}
@@ -344,5 +334,44 @@ func TestUnpackFails(t *testing.T) {
 	index := store.NewManifest(store.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
 	if _, err := Unpack(context.Background(), &source{}, index, UnpackOptions{Dir: t.TempDir()}); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("index: %v", err)
+	}
+}
+
+// A pull that is cut when all has come gives nothing its name, keeps what came
+// under other names, and the next one reads none of it again.
+func TestUnpackCut(t *testing.T) {
+	s := &source{}
+	a, b := s.add("a", "new a"), s.add("new/dir/b", "content b")
+	ctx, cancel := context.WithCancel(context.Background())
+	left := 2 // blobs
+	s.closed = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if left--; left == 0 {
+			cancel()
+		}
+	}
+	dir := t.TempDir()
+	write(t, dir+"/a", "old a")
+	if _, err := Unpack(ctx, s, manifest(t, a, b), UnpackOptions{Dir: dir}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	want := map[string]string{
+		"a": "old a", partialName("a", a.Digest): "new a",
+		"new/": "", "new/dir/": "", partialName("new/dir/b", b.Digest): "content b",
+	}
+	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	opened := len(s.offsets)
+	if _, err := Unpack(context.Background(), s, manifest(t, a, b), UnpackOptions{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	want = map[string]string{"a": "new a", "new/": "", "new/dir/": "", "new/dir/b": "content b"}
+	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if len(s.offsets) != opened {
+		t.Errorf("read again from %v", s.offsets[opened:])
 	}
 }
