@@ -1,17 +1,24 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/stet-oci/stet/internal/cli"
@@ -29,8 +36,16 @@ func TestMain(m *testing.M) {
 //
 //	registry NAME [QUIRK...]           a registry in this process; $NAME is its address
 //	registry NAME user=U password=P    the same, behind Basic authentication
-//	requests NAME [METHOD] N           NAME was sent exactly N requests since the last call
-//	exits CODE PROGRAM ARGS...         the program ends with this exit code
+//	fault NAME KIND [UPSTREAM [FILE]]  a registry that is out of order; see faults
+//	requests NAME [METHOD] [<=]N       NAME was sent N requests since the last call
+//	exits CODE PROGRAM ARGS...         the program ends with this exit code, and an error is told
+//	                                   in three lines on stderr, with nothing on stdout
+//	stops SIGNAL CODE FAULT PROGRAM... the program gets the signal when FAULT has stalled it, and
+//	                                   ends within two seconds with the code
+//	let NAME FILE                      $NAME is the content of a file or stdout, trimmed
+//	proves DIGEST FILE                 the file has this digest
+//	holds DIR [NAME...]                the directory has these entries, hidden ones aside
+//	valid DIR                          the directory is an OCI layout whose blobs are what they are called
 //	modes FILE MODE                    the permission bits of a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -45,17 +60,25 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"registry": startRegistry,
+			"fault":    startFault,
 			"requests": checkRequests,
 			"exits":    checkExit,
+			"stops":    checkStop,
+			"let":      let,
+			"proves":   checkDigest,
+			"holds":    checkEntries,
+			"valid":    checkLayout,
 			"modes":    checkMode,
 		},
+		Condition: condition,
 	})
 }
 
 // registry is one that a script talks to, with the requests it was sent.
 type registry struct {
-	mu   sync.Mutex
-	seen []string // "METHOD path status"
+	mu      sync.Mutex
+	seen    []string      // "METHOD path status"
+	stalled chan struct{} // of a fault
 }
 
 func (r *registry) note(method, uri string, status int) {
@@ -104,33 +127,47 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		server.Close()
 		handler.Close()
 	})
-	_, port, err := net.SplitHostPort(listener.Addr().String())
+	publish(ts, name, listener, r)
+}
+
+// publish makes a registry known to the script by its name.
+func publish(ts *testscript.TestScript, name string, l net.Listener, r *registry) {
+	ts.Defer(func() { l.Close() })
+	_, port, err := net.SplitHostPort(l.Addr().String())
 	ts.Check(err)
 	ts.Setenv(name, "localhost:"+port)
 	ts.Value("registries").(map[string]*registry)[name] = r
 }
 
+func named(ts *testscript.TestScript, name string) *registry {
+	r := ts.Value("registries").(map[string]*registry)[name]
+	if r == nil {
+		ts.Fatalf("there is no registry %s", name)
+	}
+	return r
+}
+
 func checkRequests(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: requests NAME [METHOD] N")
+		ts.Fatalf("usage: requests NAME [METHOD] [<=]N")
 	}
-	r := ts.Value("registries").(map[string]*registry)[args[0]]
-	if r == nil {
-		ts.Fatalf("there is no registry %s", args[0])
-	}
-	seen := r.take()
+	seen := named(ts, args[0]).take()
 	count := 0
 	for _, s := range seen {
 		if len(args) == 2 || strings.HasPrefix(s, args[1]+" ") {
 			count++
 		}
 	}
-	want, err := strconv.Atoi(args[len(args)-1])
+	limit, atMost := strings.CutPrefix(args[len(args)-1], "<=")
+	want, err := strconv.Atoi(limit)
 	ts.Check(err)
-	if count != want {
-		ts.Fatalf("%d requests, want %d:\n%s", count, want, strings.Join(seen, "\n"))
+	if count != want && !(atMost && count < want) {
+		ts.Fatalf("%d requests, want %s:\n%s", count, args[len(args)-1], strings.Join(seen, "\n"))
 	}
 }
+
+// threeLines is how an error is told, at the end of stderr.
+var threeLines = regexp.MustCompile(`(?:^|\n)\S+: (?:cannot|wrong usage of) .+\n  why: .+\n  do:  .+\n$`)
 
 // checkExit runs a program and compares its exit code. Output stays readable by
 // stdout and stderr.
@@ -146,6 +183,128 @@ func checkExit(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s ended with %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+	if got == "0" {
+		return
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("it failed and wrote to stdout: %s", out)
+	}
+	if out := ts.ReadFile("stderr"); !threeLines.MatchString(out) {
+		ts.Fatalf("the error is not three lines:\n%s", out)
+	}
+}
+
+// checkStop sends a signal in the middle of a transfer. The program's stderr is
+// in the file stopped.
+func checkStop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: stops SIGNAL CODE FAULT PROGRAM ARGS...")
+	}
+	signals := map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}
+	path, err := exec.LookPath(args[3]) // testscript put the programs into the PATH of this process
+	ts.Check(err)
+	cmd := exec.Command(path, args[4:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "SOURCE_DATE_EPOCH=")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-named(ts, args[2]).stalled:
+		time.Sleep(100 * time.Millisecond) // what was sent before has to arrive
+	case <-ended:
+		ts.Fatalf("it ended before it was stalled:\n%s", out.String())
+	case <-time.After(20 * time.Second):
+		cmd.Process.Kill()
+		ts.Fatalf("it was never stalled")
+	}
+	ts.Check(cmd.Process.Signal(signals[args[0]]))
+	select {
+	case <-ended:
+	case <-time.After(2 * time.Second):
+		cmd.Process.Kill()
+		ts.Fatalf("it went on for two seconds after the signal")
+	}
+	if got := strconv.Itoa(cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("it ended with %s, want %s:\n%s", got, args[1], out.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("stopped"), out.Bytes(), 0o666))
+}
+
+func let(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: let NAME FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func checkDigest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: proves DIGEST FILE")
+	}
+	if got := digest.FromString(ts.ReadFile(args[1])); got.String() != args[0] {
+		ts.Fatalf("%s has the digest %s, want %s", args[1], got, args[0])
+	}
+}
+
+func checkEntries(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: holds DIR [NAME...]")
+	}
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	if err != nil && !os.IsNotExist(err) {
+		ts.Check(err)
+	}
+	got, want := []string{}, append([]string{}, args[1:]...)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			got = append(got, e.Name())
+		}
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		ts.Fatalf("%s has %q, want %q", args[0], got, want)
+	}
+}
+
+// checkLayout holds a directory against image-spec image-layout.md.
+func checkLayout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: valid DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	var index struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		Manifests     []json.RawMessage `json:"manifests"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(dir, "index.json"))), &index))
+	if index.SchemaVersion != 2 || index.Manifests == nil {
+		ts.Fatalf("index.json is not an index")
+	}
+	if !strings.Contains(ts.ReadFile(filepath.Join(dir, "oci-layout")), `"imageLayoutVersion"`) {
+		ts.Fatalf("oci-layout does not say the version")
+	}
+	blobs, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "[!.]*"))
+	ts.Check(err)
+	for _, file := range blobs {
+		if got := digest.FromString(ts.ReadFile(file)).Encoded(); got != filepath.Base(file) {
+			ts.Fatalf("%s has the digest %s", file, got)
+		}
+	}
+}
+
+// condition knows [root] and [namespaces]: an own mount namespace is allowed,
+// and so a small file system of one's own.
+func condition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return os.Getuid() == 0, nil
+	case "namespaces":
+		return exec.Command("unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt").Run() == nil, nil
+	}
+	return false, fmt.Errorf("there is no condition %q", name)
 }
 
 func checkMode(ts *testscript.TestScript, neg bool, args []string) {
