@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -60,7 +61,7 @@ type RewriteOptions struct {
 // Rewritten is what a Rewrite came to.
 type Rewritten struct {
 	Result
-	Map []Mapped // in the order in which they were written
+	Map []Mapped // each after what it names; the same order whatever the store
 }
 
 // Rewrite makes a new graph of the one under root: subjects before what refers
@@ -96,7 +97,7 @@ func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	if err := r.changeAll(ctx, old, root); err != nil {
+	if err := r.changeAll(ctx, ordered(old), root); err != nil {
 		return err
 	}
 	if err := r.look(ctx); err != nil || r.opts.DryRun {
@@ -118,6 +119,16 @@ func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
 		return err
 	}
 	return r.tag(ctx)
+}
+
+// ordered puts nodes into an order that does not depend on how a store lists
+// referrers: those that name nothing first, and by digest among themselves.
+func ordered(nodes []*Node) []*Node {
+	all := levels(nodes)
+	for _, level := range all {
+		slices.SortFunc(level, func(a, b *Node) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	}
+	return slices.Concat(all...)
 }
 
 // changeAll asks for the change of each node and works out the reasons.
