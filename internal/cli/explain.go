@@ -101,6 +101,7 @@ type failure struct {
 	ref  store.Ref // what it was about; for hints
 	from store.Ref // of a copy, the source
 	err  error
+	do   string // the remedy, where that of the table is not to the point
 }
 
 func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
@@ -201,6 +202,9 @@ func (a *app) explain(err error) explanation {
 			e.Code, e.do = r.code, a.remedy(r.do, f, err)
 			break
 		}
+	}
+	if f != nil && f.do != "" {
+		e.do = f.do
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -46,38 +47,46 @@ func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
 	if err != nil {
 		return cannot("sign in to "+arg, store.Ref{}, err)
 	}
-	ref := store.Ref{Scheme: store.SchemeRegistry, Host: host}
 	files, err := a.credentialFiles(o.registryConfig)
 	if err != nil {
-		return cannot("sign in to "+host, store.Ref{}, err)
+		return cannotSignIn(host, err)
 	}
 	cred, err := o.given(a)
 	if err == nil && cred.Password == "" && cred.IdentityToken == "" {
 		cred, err = a.ask(cred.Username)
 	}
 	if err != nil {
-		return cannot("sign in to "+host, store.Ref{}, err)
+		return cannotSignIn(host, err)
 	}
 	// The options read the credentials again; standard input has been read.
 	o.passwordFromStdin, o.identityTokenStdin, o.password, o.identityToken = false, false, "", ""
 	opts, err := o.remoteOptions(a, nil)
 	if err != nil {
-		return cannot("sign in to "+host, ref, err)
+		return cannotSignIn(host, err)
 	}
 	id, err := remote.Login(ctx, host, cred, opts)
 	if err != nil {
-		return cannot("sign in to "+host, store.Ref{}, err)
+		return cannotSignIn(host, err)
 	}
 	if !id.Verified {
 		fmt.Fprintf(a.streams.Err, "%s: warning: %s lets everybody in, so the password was not checked\n", a.name, host)
 	}
 	where, err := files.Store(ctx, host, id.Credential)
 	if err != nil {
-		return cannot("store the credential of "+host, store.Ref{}, err)
+		return &failure{what: "store the credential of " + host, err: err, do: "check the file that --registry-config or $DOCKER_CONFIG names, and the credential helper in it"}
 	}
 	fmt.Fprintf(a.streams.Err, "%s: the credential is in %s\n", a.name, where)
 	_, err = fmt.Fprintln(a.streams.Out, "Login Succeeded")
 	return err
+}
+
+// cannotSignIn does not send who signs in to the login command.
+func cannotSignIn(host string, err error) error {
+	f := &failure{what: "sign in to " + host, err: err}
+	if errors.Is(err, store.ErrUnauthorized) || errors.Is(err, store.ErrDenied) {
+		f.do = "check user and password"
+	}
+	return f
 }
 
 // ask asks a person on the terminal. The questions go to stderr: stdout is the result.
