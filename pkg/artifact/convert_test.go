@@ -64,7 +64,8 @@ func TestToImageCarriesFieldsOver(t *testing.T) {
 		{
 			"subject and annotations, in the order of an image manifest",
 			`"annotations":{"z":"<1>","a":"\u00e9"},"subject":` + subject + `,` + typed,
-			head + emptyDesc + `],"subject":` + subject + `,"annotations":{"z":"<1>","a":"\u00e9"}}`, artifact.ConvertOptions{},
+			head + emptyDesc + `],"subject":` + subject + `,"annotations":{"z":"<1>","a":"\u00e9"}}`,
+			artifact.ConvertOptions{},
 		},
 		{"rc1's name of the subject", typed + `,"refers":` + subject, head + emptyDesc + `],"subject":` + subject + `}`, artifact.ConvertOptions{}},
 		{"an artifact type that is given", `"artifactType":""`, imageHead + `"c/d","config":` + emptyDesc + `,"layers":[` + emptyDesc + `]}`, artifact.ConvertOptions{ArtifactType: "c/d"}},
@@ -74,7 +75,8 @@ func TestToImageCarriesFieldsOver(t *testing.T) {
 		{
 			"annotations keep their names",
 			typed + `,"annotations":{"org.opencontainers.artifact.created":"t"}`,
-			head + emptyDesc + `],"annotations":{"org.opencontainers.artifact.created":"t"}}`, artifact.ConvertOptions{},
+			head + emptyDesc + `],"annotations":{"org.opencontainers.artifact.created":"t"}}`,
+			artifact.ConvertOptions{},
 		},
 		{
 			"annotations get new names on request",
@@ -149,7 +151,8 @@ func TestToImageRefuses(t *testing.T) {
 		{
 			"two annotations of one name",
 			artifactManifest(typed + `,"annotations":{"org.opencontainers.image.created":"a","org.opencontainers.artifact.created":"b"}`),
-			artifact.ConvertOptions{RenameAnnotations: true}, store.ErrUsage, "two annotations",
+			artifact.ConvertOptions{RenameAnnotations: true},
+			store.ErrUsage, "two annotations",
 		},
 	} {
 		_, err := artifact.ToImage(c.m, c.opts)
@@ -200,18 +203,34 @@ func TestRepointEditsNothingElse(t *testing.T) {
 }
 
 func TestRepointLeavesTheRest(t *testing.T) {
-	image := store.NewManifest(store.MediaTypeImage, []byte(`{}`))
-	entry := fmt.Sprintf(`{"mediaType":"a/b","digest":"%s","size":2}`, image.Digest)
-	for name, m := range map[string]store.Manifest{
-		"a layer":             store.NewManifest(store.MediaTypeImage, []byte(`{"layers":[`+entry+`]}`)),
-		"refers of an image":  store.NewManifest(store.MediaTypeImage, []byte(`{"refers":`+entry+`}`)),
-		"what did not move":   store.NewManifest(store.MediaTypeIndex, []byte(`{"manifests":[`+subject+`],"subject":null}`)),
-		"a subject of itself": store.NewManifest(store.MediaTypeIndex, []byte(`{"subject":`+entry+`}`)),
+	old := store.NewManifest(store.MediaTypeImage, []byte(`{}`))
+	image := store.NewManifest(store.MediaTypeImage, []byte(`{"schemaVersion":2}`))
+	entry := fmt.Sprintf(`{"mediaType":"a/b","digest":"%s","size":2}`, old.Digest)
+	for _, c := range []struct {
+		name, mediaType, doc string
+		to                   store.Manifest
+	}{
+		{"a layer", store.MediaTypeImage, `{"layers":[` + entry + `]}`, image},
+		{"refers of an image", store.MediaTypeImage, `{"refers":` + entry + `}`, image},
+		{"an annotation", store.MediaTypeIndex, `{"annotations":{"subject":"` + string(old.Digest) + `"}}`, image},
+		{"what did not move", store.MediaTypeIndex, `{"manifests":[` + subject + `],"subject":null}`, image},
+		{"what stands for itself", store.MediaTypeIndex, `{"subject":` + entry + `}`, old},
 	} {
-		got, changed, err := artifact.Repoint(m, moveTo(image.Digest, image))
-		if err != nil || changed || string(got.Raw) != string(m.Raw) || got.Digest != m.Digest {
-			t.Errorf("%s: changed %v, %v\n%s", name, changed, err, got.Raw)
+		m := store.NewManifest(c.mediaType, []byte(c.doc))
+		got, changed, err := artifact.Repoint(m, moveTo(old.Digest, c.to))
+		if err != nil || changed || string(got.Raw) != c.doc || got.Digest != m.Digest {
+			t.Errorf("%s: changed %v, %v\n%s", c.name, changed, err, got.Raw)
 		}
+	}
+}
+
+// A digest by another algorithm stays one of that algorithm.
+func TestRepointKeepsTheAlgorithm(t *testing.T) {
+	old, image := artifactManifest(`"artifactType":"a/b"`), store.NewManifest(store.MediaTypeImage, []byte(`{}`))
+	m := store.Manifest{Raw: fmt.Appendf(nil, `{"subject":{"mediaType":"a/b","digest":"%s","size":1}}`, old.Digest)}
+	m.MediaType, m.Digest = store.MediaTypeImage, digest.SHA512.FromBytes(m.Raw)
+	if got, _, err := artifact.Repoint(m, moveTo(old.Digest, image)); err != nil || got.Digest != digest.SHA512.FromBytes(got.Raw) {
+		t.Errorf("%s, %v", got.Digest, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -208,6 +209,39 @@ type faulty struct {
 	*recorder
 	loses  bool          // says that it took a manifest
 	retags digest.Digest // somebody else moves the tags while blobs are put
+	lies   bool          // gives every image manifest back as something else
+	turns  bool          // lists referrers the other way round
+	fails  string        // does not answer when asked for this tag
+}
+
+func (f faulty) Manifest(ctx context.Context, ref string) (store.Manifest, error) {
+	m, err := f.recorder.Manifest(ctx, ref)
+	if f.lies && m.MediaType == store.MediaTypeImage {
+		m.MediaType = store.MediaTypeDockerImage
+	}
+	return m, err
+}
+
+func (f faulty) Resolve(ctx context.Context, ref string) (store.Descriptor, error) {
+	if f.fails == ref {
+		return store.Descriptor{}, store.ErrUnavailable
+	}
+	return f.recorder.Resolve(ctx, ref)
+}
+
+func (f faulty) Referrers(ctx context.Context, subject digest.Digest, artifactType string) iter.Seq2[store.Descriptor, error] {
+	list := f.recorder.Referrers(ctx, subject, artifactType)
+	if !f.turns {
+		return list
+	}
+	all, err := store.Collect(list)
+	return func(yield func(store.Descriptor, error) bool) {
+		for _, d := range slices.Backward(all) {
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
 }
 
 func (f faulty) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
@@ -241,8 +275,40 @@ func TestRewriteFindsWhatWentWrong(t *testing.T) {
 	if !errors.Is(err, store.ErrExists) {
 		t.Errorf("a tag that somebody else moved: %v", err)
 	}
+	_, err = graph.Rewrite(t.Context(), s, faulty{recorder: s, lies: true}, x.index, rewriteAll())
+	if !errors.Is(err, store.ErrMismatch) {
+		t.Errorf("a store that gives back something else: %v", err)
+	}
+	_, err = graph.Rewrite(t.Context(), s, faulty{recorder: s, fails: "all"}, x.index, rewriteAll("all"))
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a store that does not say what a tag names: %v", err)
+	}
 	if d, err := s.Resolve(t.Context(), "all"); err != nil || d.Digest != x.image.Digest {
 		t.Errorf("the tag that somebody else moved was overwritten: %v, %v", d.Digest, err)
+	}
+}
+
+// Registries and layouts list referrers in different orders.
+func TestRewriteHasOneOrder(t *testing.T) {
+	s := newRecorder()
+	x := buildOld(t, s)
+	for _, content := range []string{"a", "b", "c", "d"} {
+		builder{t, s}.artifactManifest(content, &x.image)
+	}
+	opts := rewriteAll()
+	opts.DryRun = true
+	var maps [2][]digest.Digest
+	for i, turns := range []bool{false, true} {
+		done, err := graph.Rewrite(t.Context(), faulty{recorder: s, turns: turns}, s, x.index, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range done.Map {
+			maps[i] = append(maps[i], m.Old.Digest)
+		}
+	}
+	if diff := cmp.Diff(maps[0], maps[1]); diff != "" || len(maps[0]) != 8 {
+		t.Error(diff)
 	}
 }
 
