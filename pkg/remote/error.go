@@ -135,11 +135,14 @@ func parseErrors(body []byte) []ErrorInfo {
 		}
 		return out
 	case body[0] == '<':
-		return []ErrorInfo{{Message: "HTML page: " + title(body)}}
+		return []ErrorInfo{{Message: htmlPage + title(body)}}
 	}
 	line, _, _ := bytes.Cut(body, []byte("\n"))
 	return []ErrorInfo{{Message: string(line)}}
 }
+
+// htmlPage begins the message of an answer that is a page for people.
+const htmlPage = "HTML page: "
 
 func first(a, b string) string {
 	if a != "" {

@@ -38,6 +38,7 @@ type repository struct {
 	known   knowledge
 	flights flights // uploads under way and done
 	lists   locks   // one writer of a referrers list at a time
+	kinds   kinds   // what was asked about kinds of manifests
 	settle  time.Duration
 }
 
