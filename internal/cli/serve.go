@@ -18,10 +18,11 @@ import (
 )
 
 type serveOptions struct {
-	addr   string
-	quirks []string
-	user   string
-	log    bool
+	addr    string
+	imitate string
+	quirks  []string
+	user    string
+	log     bool
 }
 
 // defaultAddr is where serve listens: on this machine alone.
@@ -38,16 +39,26 @@ registries on request.
 
 It prints its address when it can be used, and ends at Ctrl-C or SIGTERM.
 
-Quirks:
+--imitate takes a registry of the field as a whole, as far as it is known;
+docs/imitations.md says what each does, and from where that is known. --quirk
+adds to it or takes from it: --quirk no-delete=off.
+
+Imitations:
+` + imitationHelp() + `
+
+Quirks, where ANSWER is a status and a code (405:UNSUPPORTED) or a status (405):
 ` + quirkHelp(),
 		Example: `  {name} serve
   {name} serve --addr localhost:0 ./registry
-  {name} serve --quirk no-referrers-api --quirk page-size=1`,
+  {name} serve --quirk no-referrers-api --quirk page-size=1
+  {name} serve --imitate ecr
+  {name} serve --imitate zot --quirk no-delete`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runServe(cmd.Context(), a, o, args) },
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.addr, "addr", defaultAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
+	fs.StringVar(&o.imitate, "imitate", "", "imitate the registry `NAME`, such as distribution-2.8")
 	fs.StringArrayVar(&o.quirks, "quirk", nil, "imitate a `LIMIT`, such as no-referrers-api")
 	fs.StringVar(&o.user, "user", "", "ask for this `NAME`; the password is in $STET_SERVE_PASSWORD")
 	fs.BoolVar(&o.log, "log", false, "print a line for each request to stderr")
@@ -56,13 +67,26 @@ Quirks:
 		names = append(names, q.Name)
 	}
 	complete(cmd, "quirk", names...)
+	names = nil
+	for _, i := range serve.Imitations() {
+		names = append(names, i.Name)
+	}
+	complete(cmd, "imitate", names...)
 	return cmd
+}
+
+func imitationHelp() string {
+	var b strings.Builder
+	for _, i := range serve.Imitations() {
+		fmt.Fprintf(&b, "  %-22s %s\n", i.Name, i.Help)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func quirkHelp() string {
 	var b strings.Builder
 	for _, q := range serve.QuirkNames() {
-		fmt.Fprintf(&b, "  %-22s %s\n", q.Name, q.Help)
+		fmt.Fprintf(&b, "  %-28s %s\n", q.Name, q.Help)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
@@ -99,9 +123,17 @@ func runServe(ctx context.Context, a *app, o *serveOptions, args []string) error
 }
 
 func (o *serveOptions) options(a *app) (serve.Options, error) {
-	quirks, err := serve.ParseQuirks(o.quirks...)
-	if err != nil {
-		return serve.Options{}, err
+	var quirks serve.Quirks
+	if o.imitate != "" {
+		var err error
+		if quirks, err = serve.Imitate(o.imitate); err != nil {
+			return serve.Options{}, err
+		}
+	}
+	for _, q := range o.quirks {
+		if err := quirks.Set(q); err != nil {
+			return serve.Options{}, err
+		}
 	}
 	opts := serve.Options{Quirks: quirks, Now: a.now}
 	if o.user != "" {

@@ -26,6 +26,17 @@ func isAbsent(err error) bool { return errors.Is(err, store.ErrNotFound) }
 // blobGet is distribution-spec "Pulling blobs" and "Checking if content
 // exists" (end-2), with one range of bytes where it is asked for.
 func (s *Server) blobGet(w http.ResponseWriter, c *call) error {
+	if s.opts.Quirks.RedirectBlobs && c.wire.Kind == wire.BlobGet {
+		if _, err := c.store.Blob(c.Context(), named(c.wire.Digest)); err != nil {
+			return err
+		}
+		return s.redirectBlob(w, c)
+	}
+	return s.sendBlob(w, c)
+}
+
+// sendBlob sends a blob or its part, or for HEAD what it would be.
+func (s *Server) sendBlob(w http.ResponseWriter, c *call) error {
 	b, err := c.store.Blob(c.Context(), named(c.wire.Digest))
 	if err != nil {
 		return err
@@ -36,10 +47,12 @@ func (s *Server) blobGet(w http.ResponseWriter, c *call) error {
 	if s.opts.Quirks.NoRange {
 		h.Set("Accept-Ranges", "none")
 	} else {
-		h.Set("Accept-Ranges", "bytes")
+		if !s.opts.Quirks.NoAcceptRanges {
+			h.Set("Accept-Ranges", "bytes")
+		}
 		// RFC 9110 §14.2: Range has no meaning but for GET, nor where If-Range names other content.
 		if v := c.Header.Get("If-Range"); c.wire.Kind == wire.BlobGet && (v == "" || v == etag) {
-			part, err = parseRange(c.Header.Get("Range"), b.Size)
+			part, err = s.rangeOf(c, b.Size)
 		}
 	}
 	if err != nil {
@@ -49,7 +62,7 @@ func (s *Server) blobGet(w http.ResponseWriter, c *call) error {
 		}
 	}
 	if c.wire.Kind == wire.BlobHead {
-		s.blobHeader(w, b, part)
+		s.blobHeader(w, c, b, part)
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
@@ -58,7 +71,7 @@ func (s *Server) blobGet(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	defer rc.Close()
-	s.blobHeader(w, b, part)
+	s.blobHeader(w, c, b, part)
 	if part.to-part.from < b.Size {
 		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.from, part.to-1, b.Size))
 		w.WriteHeader(http.StatusPartialContent)
@@ -73,12 +86,23 @@ func (s *Server) blobGet(w http.ResponseWriter, c *call) error {
 	return in.err // not that of a client that is gone
 }
 
-func (s *Server) blobHeader(w http.ResponseWriter, b store.Blob, part span) {
+// rangeOf is the part that a request asks for.
+func (s *Server) rangeOf(c *call, size int64) (span, error) {
+	field := c.Header.Get("Range")
+	if s.opts.Quirks.NoOpenRange && strings.HasPrefix(field, "bytes=") && strings.HasSuffix(field, "-") {
+		return span{}, fmt.Errorf("%w: %s has no end", store.ErrRange, field)
+	}
+	return parseRange(field, size)
+}
+
+func (s *Server) blobHeader(w http.ResponseWriter, c *call, b store.Blob, part span) {
 	h := w.Header()
 	h.Set("Content-Type", octetStream)
 	h.Set("Content-Length", strconv.FormatInt(part.to-part.from, 10))
 	h.Set("ETag", `"`+b.Digest.String()+`"`)
-	s.setDigest(w, b.Digest)
+	if !c.aside {
+		s.setDigest(w, b.Digest)
+	}
 }
 
 // onlyWriter hides ReadFrom, so that io.CopyBuffer uses its buffer.

@@ -15,12 +15,12 @@ import (
 
 // apiError is an answer that is not a success: a status, a code of
 // distribution-spec "Error Codes", and a sentence. Without a code the body is
-// plain text.
+// plain text, or a page of HTML.
 type apiError struct {
 	status  int
 	code    string
 	message string
-	details []string    // one error each, where there are several of the code
+	details []any       // one error each; strings where there are several of the code
 	header  http.Header // beside the usual ones
 }
 
@@ -121,11 +121,14 @@ func (s *Server) fail(w *answer, r *http.Request, err error) {
 		h[k] = v
 	}
 	body := api.body()
+	if s.opts.Quirks.HTML404 && api.status == http.StatusNotFound {
+		body = []byte(htmlPage("404 Not Found") + "\n")
+	}
 	switch {
-	case s.opts.Quirks.HTML404 && api.status == http.StatusNotFound:
+	case len(body) == 0: // no type of nothing
+	case body[0] == '<':
 		h.Set("Content-Type", "text/html; charset=utf-8")
-		body = []byte("<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n")
-	case api.code == "":
+	case api.code == "" || s.opts.Quirks.TextErrors:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	default:
 		h.Set("Content-Type", "application/json")
@@ -137,23 +140,26 @@ func (s *Server) fail(w *answer, r *http.Request, err error) {
 
 // body is the JSON of distribution-spec "Error Codes".
 func (e *apiError) body() []byte {
+	if e.code == "" && e.message == "" {
+		return nil
+	}
 	if e.code == "" {
 		return []byte(e.message + "\n")
 	}
 	type entry struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
-		Detail  string `json:"detail,omitempty"`
+		Detail  any    `json:"detail,omitempty"`
 	}
 	list := []entry{}
 	for _, d := range e.details {
 		list = append(list, entry{e.code, e.message, d})
 	}
 	if len(list) == 0 {
-		list = append(list, entry{e.code, e.message, ""})
+		list = append(list, entry{e.code, e.message, nil})
 	}
 	var b bytes.Buffer
-	_ = encode(&b, map[string]any{"errors": list}) // strings always encode
+	_ = encode(&b, map[string]any{"errors": list}) // strings and maps of them always encode
 	return b.Bytes()
 }
 

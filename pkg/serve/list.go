@@ -11,9 +11,21 @@ import (
 
 // tagList is distribution-spec "Listing Tags" (end-8).
 func (s *Server) tagList(w http.ResponseWriter, c *call) error {
+	if s.opts.Quirks.NoPaging {
+		c.wire.N, c.wire.Last = wire.NoLimit, ""
+	}
+	if err := s.needLast(c); err != nil {
+		return err
+	}
 	names, more, err := s.page(c.wire, c.store.Tags(c.Context(), ""))
+	if s.opts.Quirks.EmptyTags && isAbsent(err) {
+		names, err = []string{}, nil
+	}
 	if err != nil {
 		return err
+	}
+	if s.opts.Quirks.Unsorted {
+		slices.Reverse(names)
 	}
 	s.linkNames(w, c, names, more)
 	return writeJSON(w, "application/json", struct {
@@ -22,13 +34,26 @@ func (s *Server) tagList(w http.ResponseWriter, c *call) error {
 	}{c.wire.Repo, names})
 }
 
+// needLast is the quirk of a registry that knows only tags as a place in the
+// list. Its answer has no body.
+func (s *Server) needLast(c *call) error {
+	if !s.opts.Quirks.LastMustExist || c.wire.Last == "" {
+		return nil
+	}
+	_, err := c.store.Resolve(c.Context(), c.wire.Last)
+	if isAbsent(err) {
+		return &apiError{status: http.StatusNotFound}
+	}
+	return err
+}
+
 // catalog lists repositories (Docker Registry HTTP API v2; not in the distribution-spec).
 func (s *Server) catalog(w http.ResponseWriter, c *call) error {
 	names, more, err := s.page(c.wire, s.reg.Repositories(c.Context(), ""))
 	if err != nil {
 		return err
 	}
-	s.linkNames(w, c, names, more)
+	s.linkNames(w, c, names, more || s.opts.Quirks.CatalogLastLink && len(names) > 0)
 	return writeJSON(w, "application/json", struct {
 		Repositories []string `json:"repositories"`
 	}{names})
@@ -66,7 +91,7 @@ func (s *Server) page(req wire.Request, seq iter.Seq2[string, error]) (names []s
 
 // linkNames sets the Link to the page after names.
 func (s *Server) linkNames(w http.ResponseWriter, c *call, names []string, more bool) {
-	if !more {
+	if !more || s.opts.Quirks.NoLink {
 		return
 	}
 	next := c.wire
@@ -83,5 +108,9 @@ func (s *Server) setLink(w http.ResponseWriter, c *call, next *url.URL) {
 	if !s.opts.Quirks.NoLinkBrackets {
 		target = "<" + target + ">"
 	}
-	w.Header().Set("Link", target+`; rel="next"`)
+	rel := `"next"`
+	if s.opts.Quirks.NoLinkQuotes {
+		rel = "next"
+	}
+	w.Header().Set("Link", target+"; rel="+rel)
 }

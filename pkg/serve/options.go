@@ -10,6 +10,10 @@ type Options struct {
 	// Quirks are the limits of real registries to imitate.
 	Quirks Quirks
 
+	// BlobsAt is scheme and host that the quirk RedirectBlobs leads to, such as
+	// the URL of another listener of this Server; "" is the host that was asked.
+	BlobsAt string
+
 	// Basic asks for a user name and password, by user name. Bearer asks for
 	// a token, and wins where both are set. nil asks for nothing.
 	Basic  map[string]string

@@ -9,6 +9,8 @@
 package serve
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,6 +31,8 @@ type Server struct {
 	routes  map[wire.Kind]handler
 	uploads *uploads
 	tokens  *tokens // nil where Options.Bearer is
+	secret  []byte  // of the signatures of redirected blobs
+	aliases aliases
 }
 
 // call is a request on its way: as HTTP, as the protocol reads it, and the
@@ -37,6 +41,7 @@ type call struct {
 	*http.Request
 	wire  wire.Request
 	store store.Store // nil for Ping and Catalog
+	aside bool        // on a path beside the protocol
 }
 
 // handler answers a call, or says why not; an error is answered by fail.
@@ -44,7 +49,8 @@ type handler func(s *Server, w http.ResponseWriter, c *call) error
 
 // New serves reg, which stays the caller's to close.
 func New(reg store.Registry, opts Options) *Server {
-	s := &Server{reg: reg, opts: opts.withDefaults()}
+	s := &Server{reg: reg, opts: opts.withDefaults(), secret: make([]byte, sha256.Size)}
+	_, _ = rand.Read(s.secret) // never fails
 	s.uploads = newUploads(s.opts.UploadIdle, s.opts.MaxUploads)
 	if s.opts.Bearer != nil {
 		s.tokens = newTokens(s.opts)
@@ -83,6 +89,10 @@ func (s *Server) Close() error {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{ResponseWriter: w, tell: func(status int) { s.opts.OnRequest(r.Method, r.URL.RequestURI(), status) }}
 	a.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if text := s.opts.Quirks.Warning; text != "" {
+		// distribution-spec "Warnings": the code is 299, the agent is unknown.
+		a.Header().Set("Warning", "299 - "+quoted(text))
+	}
 	var err error
 	if s.tokens != nil && r.URL.Path == tokenPath {
 		err = s.tokens.serve(a, r)
@@ -97,19 +107,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // dispatch reads the request, asks whether it is allowed, and hands it to its
 // handler.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
+	if ok, err := s.aside(w, r); ok {
+		return err
+	}
 	req, err := wire.Parse(r.Method, r.URL)
-	if errors.Is(err, wire.ErrNoEndpoint) {
-		return noEndpoint(r)
+	switch {
+	case errors.Is(err, wire.ErrNoEndpoint):
+		return s.unknownPath(w, r)
+	case s.opts.Quirks.hides(req.Kind):
+		return s.noRoute(w, r)
+	case s.opts.Quirks.TypeBeforeAuth && req.Kind == wire.ManifestPut:
+		if _, err := s.opts.Quirks.checkType(r); err != nil {
+			return err
+		}
 	}
 	if authErr := s.authorize(r, req); authErr != nil {
 		return authErr
 	}
 	if err != nil {
-		code := "DIGEST_INVALID"
-		if req.Kind == wire.TagList || req.Kind == wire.Catalog {
-			code = "UNSUPPORTED" // the spec has no code for a bad n
-		}
-		return &apiError{status: http.StatusBadRequest, code: code, message: err.Error()}
+		return s.badValue(w, req, err)
 	}
 	if req.Repo != "" && !isRepository(req.Repo) {
 		return &apiError{status: http.StatusBadRequest, code: "NAME_INVALID", message: fmt.Sprintf("%q is not a repository name", req.Repo)}
@@ -130,6 +146,19 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 		defer c.store.Close()
 	}
 	return inRepository(req, s.routes[req.Kind](s, w, c))
+}
+
+// badValue is the answer to a digest or number that is none.
+func (s *Server) badValue(w http.ResponseWriter, req wire.Request, err error) error {
+	switch how := s.opts.Quirks.ReferrersBadDigest; {
+	case req.Kind == wire.Referrers && how == http.StatusOK:
+		return writeReferrers(w, nil)
+	case req.Kind == wire.Referrers && how != 0:
+		return &apiError{status: how}
+	case req.Kind == wire.TagList, req.Kind == wire.Catalog:
+		return &apiError{status: http.StatusBadRequest, code: "UNSUPPORTED", message: err.Error()} // the spec has no code for a bad n
+	}
+	return &apiError{status: http.StatusBadRequest, code: "DIGEST_INVALID", message: err.Error()}
 }
 
 // needRepository is NAME_UNKNOWN unless the registry lists the repository.
@@ -216,6 +245,11 @@ func (s *Server) setDigest(w http.ResponseWriter, d digest.Digest) {
 		d = d.Algorithm().FromString("other content than " + d.String())
 	}
 	w.Header().Set("Docker-Content-Digest", d.String())
+}
+
+// quoted is a quoted-string of RFC 9110 §5.6.4.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
 // answer tells of its status before it is sent.

@@ -20,7 +20,8 @@ import (
 // connection is not taken for a broken store.
 type body struct {
 	io.Reader
-	err error
+	err  error
+	over error // the answer where it is longer than the server takes
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -41,15 +42,19 @@ func (b *body) blame(err error) error {
 		return err
 	}
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(b.err, &tooLarge) {
-		return bodyTooLarge(tooLarge.Limit)
+		return b.over
 	}
 	return &apiError{status: http.StatusBadRequest, code: "BLOB_UPLOAD_INVALID", message: fmt.Sprintf("the body broke off: %v", b.err)}
 }
 
 // bodyOf is the body of an upload, bounded where a quirk says so.
 func (s *Server) bodyOf(w http.ResponseWriter, c *call) *body {
-	if limit := s.opts.Quirks.MaxBody; limit > 0 {
-		return &body{Reader: http.MaxBytesReader(w, c.Body, limit)}
+	q := s.opts.Quirks
+	switch {
+	case q.ChunkMax > 0 && c.wire.Kind == wire.UploadChunk:
+		return &body{Reader: http.MaxBytesReader(w, c.Body, q.ChunkMax), over: chunkTooLarge(q.ChunkMax)}
+	case q.MaxBody > 0:
+		return &body{Reader: http.MaxBytesReader(w, c.Body, q.MaxBody), over: bodyTooLarge(q.MaxBody)}
 	}
 	return &body{Reader: c.Body}
 }
@@ -80,7 +85,15 @@ func (s *Server) uploadStart(w http.ResponseWriter, c *call) error {
 func (s *Server) progress(h http.Header, c *call, up *session) {
 	u := wire.Request{Kind: wire.UploadStatus, Repo: up.repo, Session: up.id}.URL()
 	h.Set("Location", s.location(c.Request, u))
-	h.Set("Range", fmt.Sprintf("0-%d", max(0, up.size.Load()-1)))
+	last := max(0, up.size.Load()-1)
+	if s.opts.Quirks.NoProgress {
+		last = 0
+	}
+	unit := ""
+	if s.opts.Quirks.RangeUnit {
+		unit = "bytes="
+	}
+	h.Set("Range", fmt.Sprintf("%s0-%d", unit, last))
 }
 
 // uploadSingle is "Single POST" (end-4b).
@@ -105,7 +118,26 @@ func (s *Server) putWhole(w http.ResponseWriter, c *call) error {
 	if _, err := io.CopyBuffer(onlyWriter{io.Discard}, in, make([]byte, copyBuffer)); err != nil {
 		return in.blame(err)
 	}
-	s.created(w, c, c.wire.Digest)
+	return s.stored(w, c)
+}
+
+// stored answers that the blob of the request is there; with a quirk by the
+// digest that the registry prefers, under which it is as well.
+func (s *Server) stored(w http.ResponseWriter, c *call) error {
+	d := c.wire.Digest
+	if s.opts.Quirks.CanonicalSHA256 && d.Algorithm() != digest.Canonical {
+		b, err := c.store.Blob(c.Context(), named(d))
+		if err != nil {
+			return err
+		}
+		b.Digest, b.Home = "", ""
+		put, err := c.store.PutBlob(c.Context(), b)
+		if err != nil {
+			return err
+		}
+		d = put.Digest
+	}
+	s.created(w, c, d)
 	return nil
 }
 
@@ -119,7 +151,7 @@ func (s *Server) created(w http.ResponseWriter, c *call, d digest.Digest) {
 // uploadMount is "Mounting a blob from another repository" (end-11). What
 // cannot be mounted is an upload that begins.
 func (s *Server) uploadMount(w http.ResponseWriter, c *call) error {
-	if s.opts.Quirks.NoMount {
+	if q := s.opts.Quirks; q.NoMount || q.MountNeedsFrom && c.wire.From == "" {
 		return s.uploadStart(w, c)
 	}
 	for _, name := range s.sources(c) {
@@ -181,7 +213,11 @@ func (s *Server) uploadChunk(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	s.progress(w.Header(), c, up)
-	w.WriteHeader(http.StatusAccepted)
+	if s.opts.Quirks.ChunkCreated {
+		w.WriteHeader(http.StatusCreated)
+	} else {
+		w.WriteHeader(http.StatusAccepted)
+	}
 	return nil
 }
 
@@ -189,7 +225,7 @@ func (s *Server) uploadChunk(w http.ResponseWriter, c *call) error {
 // upload is gone; after a broken body it goes on from what arrived.
 func (s *Server) appendChunk(w http.ResponseWriter, c *call, up *session) error {
 	in := s.bodyOf(w, c)
-	want, err := chunkLength(c, up.size.Load())
+	want, err := s.chunkLength(c, up.size.Load())
 	if err == nil && up.short && want != 0 {
 		err = &apiError{
 			status: http.StatusBadRequest, code: "SIZE_INVALID",
@@ -242,7 +278,7 @@ func (s *Server) appendChunk(w http.ResponseWriter, c *call, up *session) error 
 
 // chunkLength is how many bytes the chunk says it has, or -1. A chunk that
 // does not begin where the upload stands is 416.
-func chunkLength(c *call, at int64) (int64, error) {
+func (s *Server) chunkLength(c *call, at int64) (int64, error) {
 	field := c.Header.Get("Content-Range")
 	if field == "" {
 		return c.ContentLength, nil
@@ -254,9 +290,13 @@ func chunkLength(c *call, at int64) (int64, error) {
 	switch {
 	case !ok1 || !ok2 || n < 1:
 		return 0, &apiError{status: http.StatusBadRequest, code: "BLOB_UPLOAD_INVALID", message: fmt.Sprintf("Content-Range %q is not FIRST-LAST", field)}
-	case from != at:
+	case from != at && !s.opts.Quirks.ChunkAnywhere:
+		code := s.opts.Quirks.ChunkOrderCode
+		if code == "" {
+			code = "BLOB_UPLOAD_INVALID"
+		}
 		return 0, &apiError{
-			status: http.StatusRequestedRangeNotSatisfiable, code: "BLOB_UPLOAD_INVALID",
+			status: http.StatusRequestedRangeNotSatisfiable, code: code,
 			message: fmt.Sprintf("the chunk begins at %d, the upload stands at %d", from, at),
 		}
 	case c.ContentLength >= 0 && c.ContentLength != n:
@@ -287,7 +327,7 @@ func (s *Server) uploadFinish(w http.ResponseWriter, c *call) error {
 	}
 	defer s.uploads.release(up)
 	if up.pipe == nil {
-		if _, err := chunkLength(c, 0); err != nil {
+		if _, err := s.chunkLength(c, 0); err != nil {
 			return s.withProgress(c, up, err)
 		}
 		if err := s.putWhole(w, c); err != nil {
@@ -309,8 +349,7 @@ func (s *Server) uploadFinish(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	s.created(w, c, c.wire.Digest)
-	return nil
+	return s.stored(w, c)
 }
 
 // rename stores what came in chunks and was learnt to be put.Digest under the
