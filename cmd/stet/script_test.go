@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +41,7 @@ func TestMain(m *testing.M) {
 //
 //	registry NAME [QUIRK...]           a registry in this process; $NAME is its address
 //	registry NAME user=U password=P    the same, behind Basic authentication
+//	registry NAME tls=FILE             the same, behind TLS; FILE becomes its certificate
 //	fault NAME KIND [UPSTREAM [FILE]]  a registry that is out of order; see faults
 //	requests NAME [METHOD] [<=]N       NAME was sent N requests since the last call
 //	exits CODE PROGRAM ARGS...         the program ends with this exit code, and an error is told
@@ -99,7 +105,7 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: registry NAME [QUIRK...] [user=U password=P]")
 	}
-	name, user, password := args[0], "", ""
+	name, user, password, ca := args[0], "", "", ""
 	var quirks []string
 	for _, a := range args[1:] {
 		switch key, value, _ := strings.Cut(a, "="); key {
@@ -107,6 +113,8 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			user = value
 		case "password":
 			password = value
+		case "tls":
+			ca = value
 		default:
 			quirks = append(quirks, a)
 		}
@@ -121,13 +129,30 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	handler := serve.New(local.NewMemoryRegistry(), opts)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	if ca != "" {
+		listener = secured(ts, listener, ts.MkAbs(ca))
+	}
 	go server.Serve(listener)
 	ts.Defer(func() {
 		server.Close()
 		handler.Close()
 	})
 	publish(ts, name, listener, r)
+	if ca != "" {
+		ts.Setenv(name, listener.Addr().String()) // an IP address: the certificate is for that
+	}
+}
+
+// secured puts TLS before l, with the certificate of net/http/httptest, which
+// is written to a file.
+func secured(ts *testscript.TestScript, l net.Listener, ca string) net.Listener {
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	ts.Check(os.WriteFile(ca, block, 0o666))
+	return tls.NewListener(l, &tls.Config{Certificates: s.TLS.Certificates})
 }
 
 // publish makes a registry known to the script by its name.

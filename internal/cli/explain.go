@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -202,6 +203,10 @@ func (a *app) explain(err error) explanation {
 			e.Code, e.do = r.code, a.remedy(r.do, f, err)
 			break
 		}
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		e.do = "give the certificate that signed it with --ca-file, or take any with --insecure"
 	}
 	if f != nil && f.do != "" {
 		e.do = f.do
