@@ -10,6 +10,7 @@ import (
 	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/artifact"
 	"github.com/stet-oci/stet/pkg/graph"
+	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -103,6 +104,13 @@ func (at *attaching) run(ctx context.Context, a *app, files []string) (err error
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if at.subject, err = resolveIn(ctx, s, at.ref, at.platform); err != nil {
 		return fmt.Errorf("the subject: %w", err)
+	}
+	if at.distributionSpec == string(remote.ReferrersAPI) {
+		// Asked before anything is sent; where the way is not pinned, the answer
+		// to the push itself tells it, and the request is saved.
+		if _, err := store.Collect(s.Referrers(ctx, at.subject.Digest, "")); err != nil {
+			return err
+		}
 	}
 	request.Subject = &at.subject
 	pkg, err := artifact.Pack(ctx, request)

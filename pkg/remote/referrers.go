@@ -90,7 +90,8 @@ func (r *repository) afterRefusal(ctx context.Context, subject digest.Digest, er
 		return false, err
 	}
 	if r.client.opts.Referrers == ReferrersAPI {
-		return false, fmt.Errorf("%w: %s, and its use is required: %w", store.ErrUnsupported, reason, err)
+		// Not wrapped: the 404 is the reason, and not the class of this error.
+		return false, fmt.Errorf("%w: %s, and its use is required: %s", store.ErrUnsupported, reason, err)
 	}
 	e := statusOf(err)
 	if !e.Has("MANIFEST_UNKNOWN") { // that one may be about this digest alone
