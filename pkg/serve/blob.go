@@ -56,8 +56,9 @@ func (s *Server) sendBlob(w http.ResponseWriter, c *call) error {
 		}
 	}
 	if err != nil {
+		a := s.opts.Quirks.BadRange.or(http.StatusRequestedRangeNotSatisfiable, "SIZE_INVALID")
 		return &apiError{
-			status: http.StatusRequestedRangeNotSatisfiable, code: "SIZE_INVALID", message: err.Error(),
+			status: a.Status, code: a.Code, message: err.Error(),
 			header: http.Header{"Content-Range": {fmt.Sprintf("bytes */%d", b.Size)}},
 		}
 	}

@@ -96,6 +96,7 @@ func zots() []Imitation {
 func memories() []Imitation {
 	return []Imitation{
 		{"olareg", "olareg 0.2.2 as it is set up by default", "run", []string{
+			"bad-range=416",                // run: in plain text
 			"refusal=olareg",               // run: detail is a string
 			"text-errors",                  // run: JSON that is called text/plain
 			"no-delete",                    // run: 405 UNSUPPORTED, configurable
@@ -108,31 +109,38 @@ func memories() []Imitation {
 			// n=0 makes it end the connection; that is not imitated.
 		}},
 		{"go-containerregistry", "go-containerregistry 0.22, crane registry serve", "run, source", []string{
-			"any-manifest",                      // run
-			"no-digest-check",                   // run: 201 at a wrong digest; source: stored under both
-			"absent-blobs",                      // run
-			"absent-child=404:MANIFEST_UNKNOWN", // run
-			"no-oci-subject", "no-filter",       // run, with referrers switched on
-			"referrers-need-repo",                                                // the same
-			"referrers=404:METHOD_UNKNOWN",                                       // run: unless switched on; "referrers=off" does that
-			"multi-tag-off",                                                      // run
-			"no-link",                                                            // run: n cuts, nothing leads on
-			"no-mount",                                                           // run
-			"no-open-range",                                                      // run: 416 on bytes=100-
-			"upload-status=400:NAME_INVALID", "upload-cancel=400:METHOD_UNKNOWN", // run; the codes by source
+			"chunk-order-code=BLOB_UPLOAD_UNKNOWN", // run
+			"bad-range=416:BLOB_UNKNOWN",           // run
+			"no-accept-ranges",                     // run
+			"text-errors",                          // run
+			"any-manifest",                         // run
+			"no-digest-check",                      // run: 201 at a wrong digest; source: stored under both
+			"absent-blobs",                         // run
+			"absent-child=404:MANIFEST_UNKNOWN",    // run
+			"no-oci-subject", "no-filter",          // run, with referrers switched on
+			"referrers-need-repo",                                              // the same
+			"referrers=404:METHOD_UNKNOWN",                                     // run: unless switched on; "referrers=off" does that
+			"multi-tag-off",                                                    // run
+			"no-link",                                                          // run: n cuts, nothing leads on
+			"no-mount",                                                         // run
+			"no-open-range",                                                    // run: 416 on bytes=100-
+			"upload-status=400:NAME_INVALID", "upload-cancel=400:NAME_INVALID", // run
 			"max-manifest=64MiB", // run: 201 at 5 MiB; source: no limit
 		}},
 		{"cuelabs", "cuelabs ociregistry over memory", "run", []string{
+			"bad-range=500:UNKNOWN",                               // run
+			"chunk-order-code=RANGE_INVALID",                      // run
+			"mount-absent=404:BLOB_UNKNOWN",                       // run
 			"any-manifest",                                        // run
 			"unlisted-artifacts",                                  // run: artifact manifests are taken and not listed
-			"absent-blob=500:UNKNOWN", "absent-child=500:UNKNOWN", // run: 500; its code was not noted
-			"referrers-need-repo",           // run
-			"no-sha512",                     // run
-			"multi-tag-off",                 // run
-			"chunk-min=8KiB",                // run
-			"mount-needs-from",              // run
-			"upload-cancel=405:UNSUPPORTED", // run: 405
-			"max-manifest=64MiB",            // run: 201 at 5 MiB
+			"absent-blob=500:UNKNOWN", "absent-child=500:UNKNOWN", // run
+			"referrers-need-repo",       // run
+			"no-sha512",                 // run
+			"multi-tag-off",             // run
+			"chunk-min=8KiB",            // run
+			"mount-needs-from",          // run
+			"upload-cancel=405:UNKNOWN", // run
+			"max-manifest=64MiB",        // run: 201 at 5 MiB
 		}},
 	}
 }
@@ -147,6 +155,7 @@ func distribution() []string {
 		"multi-tag-off",                       // run
 		"no-single-post",                      // run
 		"mount-needs-from",                    // run
+		"bad-range=416",                       // run: in plain text
 		"absolute-location",                   // run
 		"options=200",                         // run
 	}

@@ -161,7 +161,7 @@ var readQuestions = []question{
 		"olareg": "[ix]</v2/a/tags/list?last=ix&n=1>; rel=next", "go-containerregistry": "[ix]", "gar": "[ix v1 v2]",
 	}},
 	{"tags after an unknown one", get("GET", "/v2/a/tags/list?last=no"), "200", map[string]string{"zot": "404 empty"}},
-	{"tags of an absent repository", get("GET", "/v2/new/tags/list"), "404 NAME_UNKNOWN", map[string]string{"olareg": "200"}},
+	{"tags of an absent repository", get("GET", "/v2/new/tags/list"), "404 NAME_UNKNOWN", map[string]string{"olareg": "200", "go-containerregistry": "404 NAME_UNKNOWN called text"}},
 	{"n of 1001", get("GET", "/v2/a/tags/list?n=1001"), "200", map[string]string{"ecr": "400 UNSUPPORTED"}},
 	{"catalog", fields("GET", "/v2/_catalog?n=5", "Link"), "", map[string]string{
 		"distribution-2.8 distribution-3 go-containerregistry": "200", "zot": `200 </v2/_catalog?last=a&n=1>; rel="next"`,
@@ -175,12 +175,12 @@ var readQuestions = []question{
 		return look(g.do("GET", "/v2/a/manifests/"+strings.Replace(sum(m), ":", "-", 1), "", "Accept: "+store.MediaTypeImage))
 	}, "404 MANIFEST_UNKNOWN", map[string]string{"gitlab": "200", "olareg": "404 MANIFEST_UNKNOWN called text"}},
 	{"range", get("GET", "/v2/a/blobs/"+sum(hello), "Range: bytes=100-"), "", map[string]string{
-		"distribution-2.8 distribution-3 zot go-containerregistry": "416 SIZE_INVALID", "olareg": "416 SIZE_INVALID called text", "acr ghcr": "307",
+		"distribution-2.8 distribution-3 olareg": "416 text", "zot": "416 SIZE_INVALID", "go-containerregistry": "416 BLOB_UNKNOWN", "cuelabs": "500 UNKNOWN", "acr ghcr": "307",
 	}},
 	{"open range", get("GET", "/v2/a/blobs/"+sum(hello), "Range: bytes=1-"), "", map[string]string{
-		"distribution-2.8 distribution-3 zot zot-1.4 olareg cuelabs": "206", "go-containerregistry": "416 SIZE_INVALID",
+		"distribution-2.8 distribution-3 zot zot-1.4 olareg cuelabs": "206", "go-containerregistry": "416 BLOB_UNKNOWN",
 	}},
-	{"Accept-Ranges", fields("HEAD", "/v2/a/blobs/"+sum(hello), "Accept-Ranges"), "200 bytes", map[string]string{"zot": "200"}},
+	{"Accept-Ranges", fields("HEAD", "/v2/a/blobs/"+sum(hello), "Accept-Ranges"), "200 bytes", map[string]string{"zot go-containerregistry": "200"}},
 	{"OPTIONS", fields("OPTIONS", "/v2/a/manifests/v1", "Allow"), "", map[string]string{
 		"distribution-2.8 distribution-3": "200 GET, HEAD, PUT, DELETE", "zot": "204", "olareg": "405 UNSUPPORTED called text GET, HEAD, PUT, DELETE",
 	}},
@@ -210,7 +210,7 @@ var writeQuestions = []question{
 	{"mount", get("POST", "/v2/b/blobs/uploads/?from=a&mount="+sum(hello)), "", map[string]string{
 		"distribution-2.8 distribution-3 olareg cuelabs zot zot-1.4 acr": "201", "go-containerregistry artifactory": "202",
 	}},
-	{"mount what is absent", get("POST", "/v2/b/blobs/uploads/?from=a&mount="+noSum), "", map[string]string{"distribution-2.8 distribution-3 zot olareg": "202"}},
+	{"mount what is absent", get("POST", "/v2/b/blobs/uploads/?from=a&mount="+noSum), "", map[string]string{"distribution-2.8 distribution-3 zot olareg": "202", "cuelabs": "404 BLOB_UNKNOWN"}},
 	{"single POST", func(g *rig, _ string) string {
 		return look(g.do("POST", "/v2/a/blobs/uploads/?digest="+sum("new"), "new"))
 	}, "", map[string]string{"distribution-2.8 distribution-3": "202", "zot zot-1.4 olareg cuelabs go-containerregistry": "201"}},
@@ -222,7 +222,7 @@ var writeQuestions = []question{
 	}},
 	{"chunk out of order", session("PATCH", "four", "Content-Range: 7-10"), "", map[string]string{
 		"distribution-2.8": "202 0-3", "distribution-3": "416 RANGE_INVALID 0-0", "zot": "416 BLOB_UPLOAD_INVALID 0-0",
-		"olareg": "416 SIZE_INVALID called text 0-0", "acr": "416 BLOB_UPLOAD_RANGE_INVALID 0-0", "cuelabs zot-1.4": "416 BLOB_UPLOAD_INVALID 0-0",
+		"olareg": "416 SIZE_INVALID called text 0-0", "acr": "416 BLOB_UPLOAD_RANGE_INVALID 0-0", "cuelabs": "416 RANGE_INVALID 0-0", "zot-1.4": "416 BLOB_UPLOAD_INVALID 0-0",
 	}},
 	{"long chunk", session("PATCH", strings.Repeat("x", 4<<20+1), ""), "", map[string]string{
 		"ghcr": "416 BLOB_UPLOAD_INVALID", "distribution-2.8 zot": "202 0-4194304", "ecr": "201 0-0",
@@ -231,7 +231,7 @@ var writeQuestions = []question{
 		"ecr": "404 text", "go-containerregistry": "400 NAME_INVALID", "quay": "204 bytes=0-0",
 	}},
 	{"upload cancel", session("DELETE", "", ""), "204", map[string]string{
-		"go-containerregistry": "400 METHOD_UNKNOWN", "cuelabs": "405 UNSUPPORTED",
+		"go-containerregistry": "400 NAME_INVALID", "cuelabs": "405 UNKNOWN",
 	}},
 	{"least chunk", fields("POST", "/v2/a/blobs/uploads/", "OCI-Chunk-Min-Length"), "202", map[string]string{"ecr": "202 5242880", "cuelabs": "202 8192"}},
 	{"sha512 blob", func(g *rig, _ string) string {
@@ -309,7 +309,7 @@ func TestImitations(t *testing.T) {
 				}
 				g, m := imitating(t, i.Name)
 				got := q.ask(g, m)
-				if want == q.other && i.Name == "olareg" { // which calls all its errors text
+				if !strings.Contains(want, "called text") && slices.Contains(i.Quirks, "text-errors") { // one answer shows it
 					got = strings.TrimSuffix(got, " called text")
 				}
 				if got != want {

@@ -213,7 +213,7 @@ func (s *Server) checkEdges(c *call, o *store.Outline) error {
 		if q.Sparse {
 			break
 		}
-		_, err := c.store.Resolve(c.Context(), d.Digest.String())
+		_, err := c.store.Resolve(c.Context(), s.aliases.get(c.wire.Repo, d.Digest.String()))
 		if err := note(&children, d, err); err != nil {
 			return err
 		}

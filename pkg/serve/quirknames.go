@@ -127,6 +127,7 @@ func uploadQuirks() []quirk {
 		flag("mount-anywhere", "a mount without from finds the blob in any repository (zot)", func(q *Quirks) *bool { return &q.MountAnywhere }),
 		flag("mount-needs-from", "202 on a mount without from (Distribution)", func(q *Quirks) *bool { return &q.MountNeedsFrom }),
 		answers("mount-without-from", "to a mount without from (Quay: 400)", func(q *Quirks) *Answer { return &q.MountWithoutFrom }),
+		answers("mount-absent", "to a mount of what is not there (cuelabs ociregistry: 404:BLOB_UNKNOWN)", func(q *Quirks) *Answer { return &q.MountAbsent }),
 		flag("no-chunked", "405 on PATCH (GAR)", func(q *Quirks) *bool { return &q.NoChunked }),
 		size("chunk-min", "a shorter chunk must be the last (Cloudsmith, ECR)", func(q *Quirks) *int64 { return &q.ChunkMin }),
 		size("chunk-max", "416 on a longer chunk (GHCR)", func(q *Quirks) *int64 { return &q.ChunkMax }),
@@ -146,6 +147,7 @@ func blobQuirks() []quirk {
 	return []quirk{
 		flag("redirect-blobs", "307 on GET of a blob (ACR)", func(q *Quirks) *bool { return &q.RedirectBlobs }),
 		flag("no-range", "Range on blobs is ignored", func(q *Quirks) *bool { return &q.NoRange }),
+		answers("bad-range", "to a range that the blob does not have (Distribution: 416)", func(q *Quirks) *Answer { return &q.BadRange }),
 		flag("no-open-range", "416 on a range without an end (go-containerregistry)", func(q *Quirks) *bool { return &q.NoOpenRange }),
 		flag("no-accept-ranges", "no Accept-Ranges, but ranges (zot)", func(q *Quirks) *bool { return &q.NoAcceptRanges }),
 		flag("no-sha512", "400 on sha512 (cuelabs ociregistry)", func(q *Quirks) *bool { return &q.NoSHA512 }),

@@ -72,6 +72,7 @@ type Quirks struct {
 	MountAnywhere    bool   // mounts without from, out of any repository: zot
 	MountNeedsFrom   bool   // 202 on a mount without from: Distribution, olareg
 	MountWithoutFrom Answer // to a mount without from: Quay
+	MountAbsent      Answer // to a mount from a repository that does not have the blob: cuelabs ociregistry
 	NoChunked        bool   // 405 on PATCH: GAR takes blobs in one piece
 	ChunkMin         int64  // OCI-Chunk-Min-Length in bytes; a shorter chunk must be the last: Cloudsmith, ECR
 	ChunkMax         int64  // 416 on a PATCH of more bytes: GHCR
@@ -85,15 +86,16 @@ type Quirks struct {
 	MaxBody          int64  // 413 on a body of an upload over this many bytes: a proxy before the registry
 
 	// Blobs and digests.
-	RedirectBlobs     bool // 307 on GET of a blob, to another path or to Options.BlobsAt: ACR
-	NoRange           bool // ignores Range on blobs
-	NoOpenRange       bool // 416 on a range without an end: go-containerregistry
-	NoAcceptRanges    bool // takes Range and does not say so: zot
-	NoSHA512          bool // 400 on every digest but sha256: cuelabs ociregistry
-	CanonicalSHA256   bool // names every blob by sha256, and refuses manifests of another digest: Distribution
-	NoDigestHeader    bool // no Docker-Content-Digest
-	NoTagDigestHeader bool // no Docker-Content-Digest on a manifest by tag: ECR
-	WrongDigestHeader bool // a Docker-Content-Digest of something else
+	RedirectBlobs     bool   // 307 on GET of a blob, to another path or to Options.BlobsAt: ACR
+	NoRange           bool   // ignores Range on blobs
+	BadRange          Answer // instead of 416 SIZE_INVALID for a range that the blob does not have: Distribution
+	NoOpenRange       bool   // 416 on a range without an end: go-containerregistry
+	NoAcceptRanges    bool   // takes Range and does not say so: zot
+	NoSHA512          bool   // 400 on every digest but sha256: cuelabs ociregistry
+	CanonicalSHA256   bool   // names every blob by sha256, and refuses manifests of another digest: Distribution
+	NoDigestHeader    bool   // no Docker-Content-Digest
+	NoTagDigestHeader bool   // no Docker-Content-Digest on a manifest by tag: ECR
+	WrongDigestHeader bool   // a Docker-Content-Digest of something else
 
 	// Everything.
 	AbsoluteLocation bool   // Location and Link with scheme and host: Distribution

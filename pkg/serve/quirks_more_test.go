@@ -208,6 +208,11 @@ var uploadQuirkCases = map[string]func(g *rig, m string){
 		g.want(g.do("POST", "/v2/a/blobs/uploads/?mount="+emptySum, ""), "400")
 		g.want(g.do("POST", "/v2/b/blobs/uploads/?from=a&mount="+emptySum, ""), "201")
 	},
+	"mount-absent=404:BLOB_UNKNOWN": func(g *rig, _ string) {
+		g.want(g.do("POST", "/v2/b/blobs/uploads/?from=a&mount="+noSum, ""), "404 BLOB_UNKNOWN")
+		g.want(g.do("POST", "/v2/b/blobs/uploads/?from=a&mount="+emptySum, ""), "201")
+		g.want(g.do("POST", "/v2/b/blobs/uploads/?mount="+noSum, ""), "202")
+	},
 	"chunk-max=4": func(g *rig, _ string) {
 		up := g.open("a")
 		g.want(g.do("PATCH", up, "large"), "416 BLOB_UPLOAD_INVALID")
@@ -250,6 +255,10 @@ var blobQuirkCases = map[string]func(g *rig, m string){
 		g.want(g.do("GET", at+"0", ""), "403")
 		g.want(g.do("HEAD", "/v2/a/blobs/"+sum(hello), ""), "200")
 		g.want(g.do("GET", "/v2/a/blobs/"+noSum, ""), "404 BLOB_UNKNOWN")
+	},
+	"bad-range=416": func(g *rig, _ string) {
+		r := g.want(g.do("GET", "/v2/a/blobs/"+sum(hello), "", "Range: bytes=100-"), "416")
+		g.header(r, "Content-Type: text/plain; charset=utf-8", "Content-Range: bytes */11")
 	},
 	"no-open-range": func(g *rig, _ string) {
 		g.want(g.do("GET", "/v2/a/blobs/"+sum(hello), "", "Range: bytes=1-"), "416 SIZE_INVALID")

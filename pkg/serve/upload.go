@@ -164,6 +164,9 @@ func (s *Server) uploadMount(w http.ResponseWriter, c *call) error {
 			return err
 		}
 	}
+	if a := s.opts.Quirks.MountAbsent; a.Status != 0 && c.wire.From != "" {
+		return a.err("there is no %s in %s", c.wire.Digest, c.wire.From)
+	}
 	return s.uploadStart(w, c)
 }
 
