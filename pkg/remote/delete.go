@@ -59,7 +59,10 @@ func (r *repository) unlinkSubject(ctx context.Context, subject, referrer digest
 	case ReferrersAPI:
 		return nil
 	case ReferrersAuto:
-		api, err := r.askReferrersAPI(ctx, subject, referrer)
+		if r.known.of(store.AbilityReferrersAPI) == store.Yes {
+			return nil
+		}
+		api, _, err := r.isListed(ctx, subject, referrer)
 		if err != nil || api == store.Yes {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
@@ -24,13 +25,34 @@ func (r *repository) Referrers(ctx context.Context, subject digest.Digest, artif
 	return func(yield func(store.Descriptor, error) bool) {
 		// The filter is applied here as well, whatever the registry says of
 		// its own: some name it and do not do it.
+		var unread error
 		each := func(d store.Descriptor) bool {
+			if d.ArtifactType == ocispec.MediaTypeEmptyJSON {
+				if d, unread = r.readReferrer(ctx, d); unread != nil {
+					return false
+				}
+			}
 			return artifactType != "" && d.ArtifactType != artifactType || yield(d, nil)
 		}
-		if err := r.eachReferrer(ctx, subject, artifactType, each); err != nil {
+		err := r.eachReferrer(ctx, subject, artifactType, each)
+		if unread != nil {
+			err = unread
+		}
+		if err != nil {
 			yield(store.Descriptor{}, fmt.Errorf("referrers of %s: %w", subject, err))
 		}
 	}
+}
+
+// readReferrer reads the entry of a list off the manifest itself, where the list
+// gives the config's media type as the artifact type: the empty descriptor's is
+// no type of an artifact (go-containerregistry answers so).
+func (r *repository) readReferrer(ctx context.Context, d store.Descriptor) (store.Descriptor, error) {
+	m, err := r.Manifest(ctx, d.Digest.String())
+	if err != nil {
+		return d, err
+	}
+	return referrerOf(m)
 }
 
 func (r *repository) eachReferrer(ctx context.Context, subject digest.Digest, artifactType string, each func(store.Descriptor) bool) error {
@@ -211,11 +233,8 @@ func (r *repository) linkSubject(ctx context.Context, m store.Manifest, subject 
 	} else if r.known.of(store.AbilityOCISubject) == store.Unknown {
 		r.known.learn(store.AbilityOCISubject, store.No, answered(req, resp, ""))
 	}
-	if mode == ReferrersAPI {
-		return nil // asked for before the PUT
-	}
-	if mode == ReferrersAuto {
-		api, err := r.askReferrersAPI(ctx, subject, m.Digest)
+	if mode != ReferrersTag {
+		api, err := r.waitListed(ctx, subject, m.Digest)
 		if err != nil || api == store.Yes {
 			return err
 		}
@@ -227,30 +246,54 @@ func (r *repository) linkSubject(ctx context.Context, m store.Manifest, subject 
 	return r.addToList(ctx, subject, d)
 }
 
-// askReferrersAPI finds out whether the registry lists referrers by itself,
-// with one request. Quay refuses to speak of a subject that it does not have;
-// then it is asked about the referrer, which was just stored.
-func (r *repository) askReferrersAPI(ctx context.Context, subject, referrer digest.Digest) (store.Answer, error) {
-	if known := r.known.of(store.AbilityReferrersAPI); known != store.Unknown {
-		return known, nil
+// listedTries is how often a registry that took a referrer without OCI-Subject
+// is asked for it: some list it a moment later.
+const listedTries = 4
+
+// waitListed finds out whether the registry lists referrers by itself, and
+// whether this one is listed: a referrer that nobody can find is lost.
+func (r *repository) waitListed(ctx context.Context, subject, referrer digest.Digest) (store.Answer, error) {
+	for try := range listedTries {
+		api, listed, err := r.isListed(ctx, subject, referrer)
+		if err != nil || api != store.Yes || listed {
+			return api, err
+		}
+		if try < listedTries-1 {
+			if err := pause(ctx, try); err != nil {
+				return api, err
+			}
+		}
 	}
-	none := func(store.Descriptor) bool { return false }
-	err := r.listAPI(ctx, subject, "", none)
+	return store.Yes, fmt.Errorf("%w: the registry stored %s, and does not list it as a referrer of %s", store.ErrRefused, referrer, subject)
+}
+
+// isListed asks the referrers API with one request. Quay refuses to speak of a
+// subject that it does not have; then it is asked about the referrer, which
+// was just stored, and that it answers has to do.
+func (r *repository) isListed(ctx context.Context, subject, referrer digest.Digest) (api store.Answer, listed bool, _ error) {
+	if r.hasReferrersAPI() == store.No {
+		return store.No, false, nil
+	}
+	err := r.listAPI(ctx, subject, "", func(d store.Descriptor) bool {
+		listed = listed || d.Digest == referrer
+		return !listed
+	})
 	if statusOf(err, http.StatusBadRequest) != nil {
-		err = r.listAPI(ctx, referrer, "", none)
+		err = r.listAPI(ctx, referrer, "", func(store.Descriptor) bool { return false })
+		listed = true
 	}
 	if err == nil {
-		return store.Yes, nil
+		return store.Yes, listed, nil
 	}
 	choice, reason := chooseReferrers(err)
 	if choice == "" {
-		return store.Unknown, err
+		return store.Unknown, false, err
 	}
 	req := r.request(wire.Referrers)
 	req.Digest = subject
 	r.known.learn(store.AbilityReferrersAPI, store.No, refused(req, statusOf(err)))
 	r.fallback(choice, reason)
-	return store.No, nil
+	return store.No, false, nil
 }
 
 // referrerOf is the entry of a manifest in a list of referrers: its artifact

@@ -149,7 +149,7 @@ func TestPutReferrer(t *testing.T) {
 	other := entry("sig", "other")
 	byDigest, byTag := "PUT manifests/"+m.Digest.String(), "PUT manifests/v1"
 	created, subject := answer(201, ""), answer(201, "", "OCI-Subject", dgst.String())
-	emptyAPI := typed(store.MediaTypeIndex, "", indexOf(""))
+	lists, forgets := typed(store.MediaTypeIndex, "", indexOf("", other, listed)), typed(store.MediaTypeIndex, "", indexOf("", other))
 	ask := "GET referrers/{d}"
 	for _, tc := range []struct {
 		name  string
@@ -163,8 +163,9 @@ func TestPutReferrer(t *testing.T) {
 		err   error
 	}{
 		{name: "OCI-Subject", put: subject, asked: []string{byDigest, byTag}},
-		{name: "API without OCI-Subject", put: created, api: emptyAPI, asked: []string{byDigest, ask, byTag}},
-		{name: "another OCI-Subject", put: answer(201, "", "OCI-Subject", m.Digest.String()), api: emptyAPI, asked: []string{byDigest, ask, byTag}},
+		{name: "API without OCI-Subject", put: created, api: lists, asked: []string{byDigest, ask, byTag}},
+		{name: "API that never lists it", put: created, api: forgets, asked: []string{byDigest, ask, ask, ask, ask}, err: store.ErrRefused},
+		{name: "another OCI-Subject", put: answer(201, "", "OCI-Subject", m.Digest.String()), api: lists, asked: []string{byDigest, ask, byTag}},
 		{name: "first in the list", put: created, want: indexOf("", listed), told: []string{"referrers-tag"},
 			asked: []string{byDigest, ask, getTag, putTag, getTag, byTag}},
 		{name: "added to the list", put: created, tag: indexOf("", other), want: indexOf("", other, listed), told: []string{"referrers-tag"},
@@ -176,7 +177,7 @@ func TestPutReferrer(t *testing.T) {
 		{name: "nobody may say", put: created, api: answer(403, ""), asked: []string{byDigest, ask}, err: store.ErrDenied},
 		{name: "the repository is unknown", put: created, api: answer(404, code("NAME_UNKNOWN")), asked: []string{byDigest, ask}, err: store.ErrNotFound},
 		{name: "tag pinned", mode: ReferrersTag, put: subject, want: indexOf("", listed), asked: []string{byDigest, getTag, putTag, getTag, byTag}},
-		{name: "API pinned", mode: ReferrersAPI, put: created, api: emptyAPI, asked: []string{ask, byDigest, byTag}},
+		{name: "API pinned", mode: ReferrersAPI, put: created, api: lists, asked: []string{ask, byDigest, ask, byTag}},
 		{name: "API pinned and absent: nothing is put", mode: ReferrersAPI, put: created, asked: []string{ask}, err: store.ErrUnsupported},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -308,4 +309,24 @@ func TestPutReferrerByTag(t *testing.T) {
 	}
 	s.withoutBodies()
 	s.asked("PUT manifests/"+one.Digest.String(), "PUT manifests/v1", "PUT manifests/v2")
+}
+
+// go-containerregistry names the config's media type where the artifact type
+// belongs; then the manifest itself is asked.
+func TestReferrersOfEmptyConfigs(t *testing.T) {
+	raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"artifactType":"sbom","config":{"mediaType":"application/vnd.oci.empty.v1+json",`+
+		`"digest":%q,"size":2},"layers":[],"subject":{"mediaType":"a/b","digest":%q,"size":5}}`, store.MediaTypeImage, digest.FromString("{}"), dgst)
+	m := store.NewManifest(store.MediaTypeImage, []byte(raw))
+	wrong := store.Plain(m.Descriptor)
+	wrong.ArtifactType = "application/vnd.oci.empty.v1+json"
+	_, st := newScript(t, Options{}, map[string]http.HandlerFunc{
+		api:                                  typed(store.MediaTypeIndex, "", indexOf("", wrong)),
+		"GET manifests/" + m.Digest.String(): typed(m.MediaType, "", raw),
+	})
+	for kind, want := range map[string]int{"": 1, "sbom": 1, "sig": 0} {
+		got, err := store.Collect(st.Referrers(t.Context(), dgst, kind))
+		if err != nil || len(got) != want || want > 0 && got[0].ArtifactType != "sbom" {
+			t.Errorf("of the type %q: %v, %v", kind, got, err)
+		}
+	}
 }

@@ -47,7 +47,7 @@ func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, erro
 		put.Size = b.Size
 	}
 	if put.How, err = r.putNamed(ctx, b); err != nil {
-		return store.Put{}, fmt.Errorf("blob %s: %w", b.Digest, err)
+		return store.Put{}, err
 	}
 	r.flights.add(b.Descriptor)
 	return put, nil
