@@ -106,7 +106,8 @@ func memories() []Imitation {
 			"mount-needs-from",              // run
 			"chunk-order-code=SIZE_INVALID", // run: with Range
 			"max-manifest=8MiB",             // run
-			// n=0 makes it end the connection; that is not imitated.
+			// n=0 makes it end the connection, and the Range of an upload without
+			// content is "0--1"; that is not imitated.
 		}},
 		{"go-containerregistry", "go-containerregistry 0.22, crane registry serve", "run, source", []string{
 			"chunk-order-code=BLOB_UPLOAD_UNKNOWN", // run
