@@ -65,20 +65,6 @@ func ggcrFaults() map[string]string {
 		"deletes/deletes a manifest and its tags":        "its tags go on leading to a deleted manifest",
 		"deletes/takes a deleted manifest again":         "its tags go on leading to a deleted manifest",
 	}
-	for _, name := range []string{
-		"referrers/lists what refers to a manifest",
-		"referrers/filters referrers by type",
-		"referrers/lists referrers of referrers with their own subject",
-		"referrers/lists an index as a referrer",
-		"referrers/lists an artifact manifest as a referrer",
-		"referrers/lists referrers of a subject that is not there",
-		"referrers/lists a referrer once, whatever its tags",
-		"referrers/lists more referrers than a page holds",
-		"referrers/forgets a referrer that is deleted",
-		"concurrency/takes many referrers at a time",
-	} {
-		faults[name] = "it gives the media type of the config as the type of every referrer, and no annotations"
-	}
 	return faults
 }
 

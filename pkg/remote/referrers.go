@@ -27,7 +27,7 @@ func (r *repository) Referrers(ctx context.Context, subject digest.Digest, artif
 		// its own: some name it and do not do it.
 		var unread error
 		each := func(d store.Descriptor) bool {
-			if d.ArtifactType == ocispec.MediaTypeEmptyJSON {
+			if d.ArtifactType == ocispec.MediaTypeEmptyJSON || d.ArtifactType == "" && store.IsManifestType(d.MediaType) {
 				if d, unread = r.readReferrer(ctx, d); unread != nil {
 					return false
 				}
@@ -45,8 +45,8 @@ func (r *repository) Referrers(ctx context.Context, subject digest.Digest, artif
 }
 
 // readReferrer reads the entry of a list off the manifest itself, where the list
-// gives the config's media type as the artifact type: the empty descriptor's is
-// no type of an artifact (go-containerregistry answers so).
+// gives no artifact type, or the config's where that is the empty descriptor,
+// which is the type of no artifact (go-containerregistry answers both).
 func (r *repository) readReferrer(ctx context.Context, d store.Descriptor) (store.Descriptor, error) {
 	m, err := r.Manifest(ctx, d.Digest.String())
 	if err != nil {
