@@ -80,7 +80,7 @@ func (p *prober) run(ctx context.Context, ref string) error {
 	if got.lost != nil {
 		return got.lost
 	}
-	if got.refusal != nil && (got.is(http.StatusTooManyRequests) || got.status/100 == 5) {
+	if got.refuses() && !got.is(http.StatusUnauthorized, http.StatusForbidden) {
 		return got.refusal
 	}
 	p.readOnly(ctx, ref)
@@ -134,7 +134,7 @@ func (p *prober) hear(got reply) {
 	switch {
 	case inRepository && got.mute() == "" && !(got.is(http.StatusNotFound) && got.code() == ""):
 		p.spoke = true // T2: a 404 without a code comes from a router that knows no repositories
-	case inRepository && got.refusal != nil && p.refused == nil && got.mute() != "":
+	case inRepository && p.refused == nil && got.refuses():
 		p.refused = got.refusal
 	}
 }
@@ -194,8 +194,13 @@ func (p *prober) conclude(ctx context.Context) {
 		warnings = store.Finding{Answer: store.Yes, Evidence: p.warning.evidence("Warning", "")}
 	}
 	p.set(store.AbilityWarnings, warnings)
+	p.doubt()
 	for _, a := range store.Abilities() {
-		if _, ok := p.report.Support[a]; ok {
+		if f, ok := p.report.Support[a]; ok {
+			if f.Answer == store.Unknown && f.Evidence.Note == "" {
+				f.Evidence.Note = "neither yes nor no"
+				p.set(a, f)
+			}
 			continue
 		}
 		why := "asked only by a probe that writes"
@@ -203,6 +208,21 @@ func (p *prober) conclude(ctx context.Context) {
 			why = "not asked: what it needs could not be done"
 		}
 		p.set(a, unknown(why))
+	}
+}
+
+// doubt takes back every no where it is not even known that a registry
+// answers: any web server says 404.
+func (p *prober) doubt() {
+	if p.report.Support.Of(store.AbilityAPI) == store.Yes {
+		return
+	}
+	for a, f := range p.report.Support {
+		if f.Answer == store.No && a != store.AbilityAPI && a != store.AbilityAuth {
+			f.Answer = store.Unknown
+			f.Evidence.Note = joined(f.Evidence.Note, "no registry is known to answer here")
+			p.set(a, f)
+		}
 	}
 }
 

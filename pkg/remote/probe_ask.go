@@ -131,6 +131,12 @@ func (r reply) mute() string {
 	return ""
 }
 
+// refuses: the registry is there, and will not talk, to us or now.
+func (r reply) refuses() bool {
+	return r.is(http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusTooManyRequests) || r.status/100 == 5
+}
+
 // same says whether two answers cannot be told apart: T12, an answer without
 // a body is compared by its status alone.
 func (r reply) same(o reply) bool { return r.status == o.status && r.code() == o.code() }

@@ -80,7 +80,7 @@ func (w *writing) singlePost(ctx context.Context, raw []byte, d digest.Digest) b
 		} else {
 			f.Evidence.Note = "it says that it was stored, and it is not there"
 		}
-	case got.is(http.StatusAccepted):
+	case got.is(http.StatusAccepted) && w.location(got) != nil:
 		f = got.finding(store.No, "", "an upload was opened instead")
 		w.giveUp(ctx, got)
 	case got.is(http.StatusNotFound):
@@ -318,7 +318,7 @@ func (w *writing) mount(ctx context.Context, d digest.Digest, from, note string)
 		if note == "" {
 			w.made = append(w.made, made{wire.BlobDelete, d.String(), 0})
 		}
-	case got.is(http.StatusAccepted):
+	case got.is(http.StatusAccepted) && w.location(got) != nil:
 		f = got.finding(store.No, "", joined(note, "an upload was opened instead"))
 		w.giveUp(ctx, got)
 	case got.is(http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented):

@@ -43,8 +43,12 @@ type made struct {
 // repository may come into being with it, and there is no request that would
 // delete a repository (T7).
 func (p *prober) write(ctx context.Context) {
-	p.report.Wrote = true
 	w := &writing{prober: p, nonce: rand.Text()[:12]}
+	if w.exists(ctx, wire.BlobHead, digest.FromBytes(w.random(probeBlob)).String()) {
+		p.note("it says that a blob is there which cannot be: nothing was written")
+		return
+	}
+	p.report.Wrote = true
 	defer func() {
 		cleanup, stop := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer stop()
@@ -186,6 +190,10 @@ func (w *writing) subject(ctx context.Context) {
 	}
 	w.readBack(ctx, m)
 	w.filter(ctx, w.main.Digest)
+	if f.Answer == store.Yes && w.report.Support.Of(store.AbilityReferrersAPI) == store.No {
+		// Docker Hub and ECR did so in 2024.
+		w.note("it answers OCI-Subject and has no referrers API: clients that trust the header lose referrers")
+	}
 }
 
 // readBack asks for the referrer until it is listed (T10).
@@ -300,7 +308,11 @@ func (w *writing) maxManifest(ctx context.Context) {
 		return
 	}
 	var taken int64
-	for _, size := range []int64{4 << 20, 8 << 20} { // distribution-spec "Pushing Manifests": at least 4 MiB
+	// distribution-spec "Pushing Manifests": at least 4 MiB. Larger ones are of use where we take them ourselves.
+	for _, size := range []int64{DefaultMaxManifest, w.repo.client.opts.MaxManifest} {
+		if size <= taken || size < DefaultMaxManifest {
+			continue
+		}
 		m := w.image("", nil, store.Plain(store.EmptyJSON())) // a layer, as the small one has
 		padding := strings.Repeat("x", int(size-m.Size))
 		m = store.NewManifest(m.MediaType, bytes.Replace(m.Raw, []byte(`"dev.stet.probe":"`), []byte(`"dev.stet.probe":"`+padding), 1))
