@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txtar: what a user types, and what comes of it.
 // Beside testscript's own commands there are
 //
-//	registry NAME [QUIRK...]           a registry in this process; $NAME is its address
+//	registry NAME [imitate=R] [QUIRK...]  a registry in this process; $NAME is its address
 //	registry NAME user=U password=P    the same, behind Basic authentication
 //	registry NAME tls=FILE             the same, behind TLS; FILE becomes its certificate
 //	fault NAME KIND [UPSTREAM [FILE]]  a registry that is out of order; see faults
@@ -103,12 +103,17 @@ func (r *registry) take() []string {
 
 func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: registry NAME [QUIRK...] [user=U password=P]")
+		ts.Fatalf("usage: registry NAME [imitate=REGISTRY] [QUIRK...] [user=U password=P]")
 	}
 	name, user, password, ca := args[0], "", "", ""
 	var quirks []string
+	q := serve.Quirks{}
 	for _, a := range args[1:] {
 		switch key, value, _ := strings.Cut(a, "="); key {
+		case "imitate":
+			var err error
+			q, err = serve.Imitate(value)
+			ts.Check(err)
 		case "user":
 			user = value
 		case "password":
@@ -119,8 +124,9 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			quirks = append(quirks, a)
 		}
 	}
-	q, err := serve.ParseQuirks(quirks...)
-	ts.Check(err)
+	for _, name := range quirks {
+		ts.Check(q.Set(name))
+	}
 	r := &registry{}
 	opts := serve.Options{Quirks: q, OnRequest: r.note}
 	if user != "" {
