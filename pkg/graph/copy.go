@@ -116,10 +116,23 @@ func (c *copier) run(ctx context.Context, root store.Descriptor, missing []strin
 	if err := c.putBlobs(ctx, nodes); err != nil {
 		return c.withPut(err)
 	}
-	if err := c.putNodes(ctx, nodes, root, missing); err != nil {
-		return c.withPut(err)
+	return c.withPut(c.putManifests(ctx, nodes, root, slices.DeleteFunc(missing, store.IsDigest)))
+}
+
+// putManifests puts all manifests, and the tags last: with the root where
+// nothing comes after it, else when its referrers are there and can be found.
+func (c *copier) putManifests(ctx context.Context, nodes []*Node, root store.Descriptor, tags []string) error {
+	if !slices.ContainsFunc(nodes, func(n *Node) bool { return len(n.Referrers) > 0 }) {
+		return c.putNodes(ctx, nodes, root, tags)
 	}
-	return c.readBack(ctx, nodes)
+	if err := c.putNodes(ctx, nodes, root, nil); err != nil {
+		return err
+	}
+	if err := c.readBack(ctx, nodes); err != nil || len(tags) == 0 {
+		return err
+	}
+	at := slices.IndexFunc(nodes, func(n *Node) bool { return n.Digest == root.Digest })
+	return c.tag(ctx, nodes[at].Manifest, tags)
 }
 
 // findPresent asks which manifests of a graph the destination has. A single
@@ -245,9 +258,8 @@ func (c *copier) blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 }
 
 // putNodes puts manifests in order, those of one depth at once, and the root
-// with its tags at the end.
+// with tags.
 func (c *copier) putNodes(ctx context.Context, nodes []*Node, root store.Descriptor, tags []string) error {
-	tags = slices.DeleteFunc(slices.Clone(tags), store.IsDigest)
 	for _, level := range levels(nodes) {
 		group, gctx := errgroup.WithContext(ctx)
 		group.SetLimit(c.opts.limit())

@@ -156,13 +156,26 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 	}
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})
-	for _, t := range tags {
-		m.sink.Emit(store.Event{Kind: store.Tagged, Desc: man.Descriptor, Name: name, Text: t})
-	}
+	m.tagged(man.Descriptor, tags)
 	m.mu.Lock()
 	m.res.Manifests++
 	m.mu.Unlock()
 	return nil
+}
+
+// tag points tags at a manifest that is there.
+func (m *mover) tag(ctx context.Context, man store.Manifest, tags []string) error {
+	if err := m.dst.PutManifest(ctx, man, tags...); err != nil {
+		return fail(Destination, "tag", man.Descriptor, err)
+	}
+	m.tagged(man.Descriptor, tags)
+	return nil
+}
+
+func (m *mover) tagged(d store.Descriptor, tags []string) {
+	for _, t := range tags {
+		m.sink.Emit(store.Event{Kind: store.Tagged, Desc: d, Name: store.NameOf(d), Text: t})
+	}
 }
 
 // sourceBlob is b whose errors say that they come from the source: a store that

@@ -145,6 +145,9 @@ func TestCopyPutsContentBeforeWhatNamesIt(t *testing.T) {
 			t.Errorf("%s was not put before %s:\n%s", pair[0].Digest, pair[1].Digest, strings.Join(puts, "\n"))
 		}
 	}
+	if last := puts[len(puts)-1]; last != "manifest "+x.index.Digest.String()+" v1,v2" {
+		t.Errorf("the tags did not come last, but %s", last)
+	}
 	seen := map[string]bool{}
 	for _, line := range dst.log {
 		if strings.HasPrefix(line, "resolve") {
@@ -201,7 +204,11 @@ func TestCopyReadsReferrersBack(t *testing.T) {
 		src, dst := newRecorder(), newRecorder()
 		x := buildTree(t, src)
 		dst.hide[x.a.Digest] = c.hidden
-		_, err := graph.Copy(t.Context(), src, dst, "all", graph.CopyOptions{Referrers: true})
+		opts := graph.CopyOptions{Options: graph.Options{Tags: []string{"v1"}}, Referrers: true}
+		_, err := graph.Copy(t.Context(), src, dst, "all", opts)
+		if _, tagged := dst.Store.Resolve(t.Context(), "v1"); (tagged == nil) != c.ok {
+			t.Errorf("missing in %d lists, the tag is there: %v", c.hidden, tagged == nil)
+		}
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("missing in %d lists: %v", c.hidden, err)
 		}

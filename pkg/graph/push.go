@@ -57,7 +57,7 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 		return m.res, err
 	}
 	blobs := slices.Clone(parts.Blobs)
-	old, err := m.tagged(ctx, blobs, opts.Tags)
+	old, err := m.namedNow(ctx, blobs, opts.Tags)
 	if err != nil {
 		return m.res, err
 	}
@@ -93,9 +93,9 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	return m.res, m.withPut(err)
 }
 
-// tagged asks what the first tag names now, if the answer could save the
+// namedNow asks what the first tag names now, if the answer could save the
 // sending of a large blob.
-func (m *mover) tagged(ctx context.Context, blobs []store.Blob, tags []string) (store.Descriptor, error) {
+func (m *mover) namedNow(ctx context.Context, blobs []store.Blob, tags []string) (store.Descriptor, error) {
 	large := slices.ContainsFunc(blobs, func(b store.Blob) bool {
 		return b.Digest == "" && (b.Size < 0 || b.Size > largeBlob)
 	})
