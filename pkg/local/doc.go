@@ -121,9 +121,10 @@ func referrer(m store.Descriptor, o *store.Outline) store.Descriptor {
 func support(mount store.Answer) store.Support {
 	s := store.Support{store.AbilityMount: {Answer: mount}}
 	for _, a := range []store.Ability{
-		store.AbilityReferrersAPI, store.AbilityOCISubject, store.AbilityArtifactManifests,
+		store.AbilityReferrersAPI, store.AbilityReferrersFilter, store.AbilityOCISubject, store.AbilityArtifactManifests,
+		store.AbilityORASArtifactManifests, store.AbilityArtifactType, store.AbilityEmptyLayers, store.AbilityNestedIndex,
 		store.AbilityTagDelete, store.AbilityManifestDelete, store.AbilityBlobDelete,
-		store.AbilityRanges, store.AbilitySHA512, store.AbilityMultiTag,
+		store.AbilityRanges, store.AbilitySHA512, store.AbilityMultiTag, store.AbilityMaxManifest,
 	} {
 		s[a] = store.Finding{Answer: store.Yes}
 	}

@@ -53,7 +53,7 @@ func (p *prober) tagPaging(ctx context.Context) (tag string) {
 			f = got.finding(store.No, "Link", fmt.Sprintf("1 of %d tags without a Link to the others", len(all)))
 			break
 		}
-		f.Evidence.Note = joined(f.Evidence.Note, fmt.Sprintf("there are %d tags, which fit into one page", len(tags)))
+		f.Evidence.Note = joined(f.Evidence.Note, fmt.Sprintf("all tags fit into one page: %d", len(tags)))
 	}
 	p.set(store.AbilityTagPaging, f)
 	if len(tags) == 0 {

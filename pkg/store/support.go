@@ -131,8 +131,12 @@ func Carry(from, to Support) []Carriage {
 		{What: "manifests up to 4 MiB", Ability: AbilityMaxManifest},
 	} {
 		c.Answer = to.Of(c.Ability)
-		if c.Answer != Yes && from.Of(c.Ability) == No {
+		extinct := c.Ability == AbilityArtifactManifests || c.Ability == AbilityORASArtifactManifests
+		switch {
+		case c.Answer != Yes && from.Of(c.Ability) == No:
 			c.Note = "the source takes none either"
+		case c.Answer == No && extinct:
+			c.Note = "unless they are converted, which gives them other digests"
 		}
 		all = append(all, c)
 	}
