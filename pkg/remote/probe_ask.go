@@ -19,7 +19,7 @@ type reply struct {
 	header  http.Header
 	body    []byte // as much as was asked for; of a refusal nothing
 	refusal *Error // nil with a 2xx
-	foreign string // the host that answered after redirects, where that is not the registry
+	foreign string // the host that answered after redirects, where that is not the one that was asked
 	proto   int    // major version of HTTP
 	tls     bool
 	as      string // who asked
@@ -46,7 +46,7 @@ func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error)
 		req: call.Request, status: resp.StatusCode, header: resp.Header, proto: resp.ProtoMajor, tls: resp.TLS != nil,
 		as: c.identity(ctx, call.Request.Repo), resp: resp,
 	}
-	if !sameOrigin(resp.Request.URL, c.base) {
+	if !sameOrigin(resp.Request.URL, req.URL) {
 		r.foreign = resp.Request.URL.Host
 	}
 	if resp.StatusCode/100 != 2 {

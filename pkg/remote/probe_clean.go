@@ -28,9 +28,16 @@ func (w *writing) clean(ctx context.Context) {
 		seen[m] = true
 		w.remove(ctx, m)
 	}
-	// Tags can go with their manifest where they cannot go alone.
+	// Tags can go with their manifest where they cannot go alone. Manifests can
+	// stay as blobs: olareg keeps them until it collects garbage.
 	for m := range seen {
-		if w.exists(ctx, m.head(), m.name) {
+		there := w.exists(ctx, m.head(), m.name)
+		if !there && m.rank() == 1 {
+			m.kind = wire.BlobDelete
+			w.remove(ctx, m)
+			there = w.exists(ctx, m.head(), m.name)
+		}
+		if there {
 			w.report.Left = append(w.report.Left, m.String())
 		}
 	}

@@ -180,7 +180,7 @@ func (w *writing) chunks(ctx context.Context) {
 			at = next
 		}
 		at = w.progress(ctx, at, size)
-		w.outOfOrder(ctx, at, raw)
+		at = w.outOfOrder(ctx, at, raw)
 	}
 	cancelled := w.cancelling(ctx, opened, at)
 	w.set(store.AbilityUploadCancel, cancelled)
@@ -222,8 +222,8 @@ func (w *writing) progress(ctx context.Context, at *url.URL, size int64) *url.UR
 }
 
 // outOfOrder sends a part that leaves a hole (distribution-spec "Pushing a blob
-// in chunks": 416). It spoils an upload that takes it.
-func (w *writing) outOfOrder(ctx context.Context, at *url.URL, raw []byte) {
+// in chunks": 416), and gives where the upload goes on, which it spoils if taken.
+func (w *writing) outOfOrder(ctx context.Context, at *url.URL, raw []byte) *url.URL {
 	got := w.chunk(ctx, at, raw, 2*int64(len(raw)))
 	f := got.finding(store.Unknown, "Range", "")
 	switch {
@@ -232,8 +232,12 @@ func (w *writing) outOfOrder(ctx context.Context, at *url.URL, raw []byte) {
 		f = got.finding(store.Yes, "Range", "")
 	case got.status/100 == 2:
 		f = got.finding(store.No, "Range", "a part that leaves a hole was taken")
+		if next := w.location(got); next != nil {
+			at = next
+		}
 	}
 	w.set(store.AbilityChunkOrder, f)
+	return at
 }
 
 // cancelling deletes the upload where it stands now.
