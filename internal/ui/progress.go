@@ -47,7 +47,7 @@ func ParseMode(s string) (Mode, error) {
 // is told after it is shown as plain lines.
 func Progress(mode Mode, verbs Verbs, s *Streams) (sink store.Sink, finish func()) {
 	t := teller{fold: newFold(), verbs: verbs, program: s.Program}
-	switch s.choose(mode) {
+	switch s.able(mode) {
 	case ModeNone:
 		return func(store.Event) {}, func() {}
 	case ModeJSON:
@@ -61,8 +61,8 @@ func Progress(mode Mode, verbs Verbs, s *Streams) (sink store.Sink, finish func(
 	return p.event, func() {}
 }
 
-// choose gives the mode that s can show.
-func (s *Streams) choose(mode Mode) Mode {
+// able gives the mode that s can show.
+func (s *Streams) able(mode Mode) Mode {
 	canMove := s.ErrTTY && s.Env("TERM") != "dumb"
 	switch {
 	case mode == ModeLive && canMove:

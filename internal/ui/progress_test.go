@@ -218,7 +218,7 @@ func TestModeNeedsATerminal(t *testing.T) {
 	} {
 		s := New(nil, nil, nil, c.env)
 		s.ErrTTY = c.tty
-		if got := s.choose(c.mode); got != c.want {
+		if got := s.able(c.mode); got != c.want {
 			t.Errorf("%s, terminal %t: %s, want %s", c.mode, c.tty, got, c.want)
 		}
 	}

@@ -63,9 +63,9 @@ func (c Compression) MediaType() string {
 	return ocispec.MediaTypeImageLayerGzip
 }
 
-// chooseCompression settles compression and media type of a directory; either
+// compressionOf settles compression and media type of a directory; either
 // may be "". A suffix of the type that says something else is ErrUsage.
-func chooseCompression(c Compression, mediaType string) (Compression, string, error) {
+func compressionOf(c Compression, mediaType string) (Compression, string, error) {
 	var said Compression
 	switch {
 	case strings.HasSuffix(mediaType, "+gzip"):

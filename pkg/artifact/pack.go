@@ -150,7 +150,7 @@ func (p *Package) addFile(ctx context.Context, r PackRequest, f File, titles map
 	var dir *directory
 	if info.IsDir() {
 		dir = &directory{path: at, prefix: title, preserve: r.Preserve, date: r.SourceDate, anyLink: r.AnyPath}
-		if dir.compress, base.MediaType, err = chooseCompression(r.Compression, f.MediaType); err != nil {
+		if dir.compress, base.MediaType, err = compressionOf(r.Compression, f.MediaType); err != nil {
 			return err
 		}
 		base.Annotations[AnnotationUnpack] = "true"

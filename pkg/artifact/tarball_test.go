@@ -302,9 +302,9 @@ func TestChooseCompression(t *testing.T) {
 		{Zstd, "a/b", Zstd, "a/b"},
 		{Zstd, "a/b+gzip", "", ""},
 	} {
-		got, gotType, err := chooseCompression(c.compression, c.mediaType)
+		got, gotType, err := compressionOf(c.compression, c.mediaType)
 		if got != c.want || gotType != c.wantType || (err != nil) != (c.want == "") {
-			t.Errorf("chooseCompression(%q, %q) = %q, %q, %v", c.compression, c.mediaType, got, gotType, err)
+			t.Errorf("compressionOf(%q, %q) = %q, %q, %v", c.compression, c.mediaType, got, gotType, err)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func (a *auth) header(req *http.Request) (string, error) {
 // what was refused.
 func (a *auth) answer(req *http.Request, resp *http.Response, sent string) (string, error) {
 	ctx, t := req.Context(), tripOf(req)
-	way, ok := choose(parseChallenges(resp.Header.Values("Www-Authenticate")))
+	way, ok := strongest(parseChallenges(resp.Header.Values("Www-Authenticate")))
 	if !ok {
 		return "", nil
 	}
@@ -162,8 +162,8 @@ func (a *auth) answer(req *http.Request, resp *http.Response, sent string) (stri
 	return a.bearer(ctx, t, way, need)
 }
 
-// choose takes the strongest challenge that can be answered.
-func choose(all []challenge) (challenge, bool) {
+// strongest takes the strongest challenge that can be answered.
+func strongest(all []challenge) (challenge, bool) {
 	for _, scheme := range []string{"bearer", "basic"} {
 		if i := slices.IndexFunc(all, func(c challenge) bool { return c.scheme == scheme }); i >= 0 {
 			return all[i], true
