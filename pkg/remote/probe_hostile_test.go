@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -35,7 +37,8 @@ func TestProbeNeverInventsNo(t *testing.T) {
 		}
 	}
 	elsewhere := httptest.NewServer(always(200, page, "Content-Type", "text/html"))
-	t.Cleanup(elsewhere.Close)
+	nothing := httptest.NewServer(always(404, "404 page not found"))
+	t.Cleanup(func() { elsewhere.Close(); nothing.Close() })
 	for _, tc := range []struct {
 		name    string
 		answer  http.HandlerFunc
@@ -52,6 +55,7 @@ func TestProbeNeverInventsNo(t *testing.T) {
 		{name: "201", answer: ping(always(201, ""))},
 		{name: "202 without Location", answer: ping(always(202, ""))},
 		{name: "a sign-in at another host", answer: ping(always(307, "", "Location", elsewhere.URL))},
+		{name: "another host that has nothing", answer: ping(always(307, "", "Location", nothing.URL))},
 		{name: "302 to a page", answer: always(302, "", "Location", elsewhere.URL)},
 		{name: "401", answer: always(401, ""), err: store.ErrUnauthorized},
 		{name: "401 Basic", answer: always(401, "", "WWW-Authenticate", `Basic realm="r"`), err: store.ErrUnauthorized},
@@ -200,6 +204,84 @@ func TestProbeUnsaid(t *testing.T) {
 			report := r.probe(remote.ProbeOptions{Write: true})
 			if got := answers(report)[tc.ability]; got != tc.want {
 				t.Errorf("%s is %s, want %s: %+v", tc.ability, got, tc.want, report.Support[tc.ability].Evidence)
+			}
+			r.sameBut(report.Left)
+		})
+	}
+}
+
+// TestProbeReadsBack: what a registry says that it did counts when it can be seen.
+func TestProbeReadsBack(t *testing.T) {
+	t.Parallel()
+	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+	for _, tc := range []struct {
+		name    string
+		lies    func(r *http.Request) (status int, body string) // 0: the registry answers
+		unknown []store.Ability
+		left    bool
+	}{
+		{
+			name: "keeps no manifest",
+			lies: func(r *http.Request) (int, string) {
+				if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+					return http.StatusCreated, ""
+				}
+				return 0, ""
+			},
+			unknown: []store.Ability{"artifact-type", "empty-layers", "artifact-manifests", "max-manifest", "oci-subject"},
+		},
+		{
+			name: "lists no referrer",
+			lies: func(r *http.Request) (int, string) {
+				if strings.Contains(r.URL.Path, "/referrers/") {
+					return http.StatusOK, index
+				}
+				return 0, ""
+			},
+			unknown: []store.Ability{"referrers-api"},
+		},
+		{
+			name: "deletes nothing",
+			lies: func(r *http.Request) (int, string) {
+				if r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "/uploads/") {
+					return http.StatusAccepted, ""
+				}
+				return 0, ""
+			},
+			unknown: []store.Ability{"tag-delete", "manifest-delete", "blob-delete"},
+			left:    true,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := newProbed(t, serve.Options{})
+			honest, err := url.Parse(r.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := httputil.NewSingleHostReverseProxy(honest)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				status, body := tc.lies(req)
+				if status == 0 {
+					proxy.ServeHTTP(w, req)
+					return
+				}
+				w.Header().Set("Content-Type", store.MediaTypeIndex)
+				w.WriteHeader(status)
+				_, _ = w.Write([]byte(body))
+			}))
+			t.Cleanup(srv.Close)
+			report, err := remote.Probe(t.Context(), registryRef(srv.URL, "app"), plain(remote.Options{}), remote.ProbeOptions{Write: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range tc.unknown {
+				if f := report.Support[a]; f.Answer != store.Unknown {
+					t.Errorf("%s is %s: %+v", a, f.Answer, f.Evidence)
+				}
+			}
+			if tc.left != (len(report.Left) > 0) {
+				t.Errorf("left: %q", report.Left)
 			}
 			r.sameBut(report.Left)
 		})

@@ -24,8 +24,7 @@ func TestTakesImitations(t *testing.T) {
 	t.Parallel()
 	want := map[string]store.Answer{
 		"zot-1.4": store.Yes, "go-containerregistry": store.Yes,
-		"docker-hub": store.Unknown, // 404, which may be about the repository
-		"cuelabs":    store.Unknown, // says the same to every type
+		"cuelabs": store.Unknown, // says the same to every type
 	}
 	for _, im := range append(serve.Imitations(), serve.Imitation{Name: "switched on", Quirks: []string{"artifact-manifests"}}) {
 		t.Run("as "+im.Name, func(t *testing.T) {
@@ -144,6 +143,7 @@ func TestTakesJudgement(t *testing.T) {
 		{name: "401", own: "401 ", image: digest, otherType: "401 ", puts: 1, note: "not allowed to anonymous"},
 		{name: "403", own: refusal(403, "DENIED", "no"), image: digest, otherType: invalid, puts: 1, note: "not allowed"},
 		{name: "404", own: "404 ", image: digest, otherType: "404 ", puts: 1, note: "not found"},
+		{name: "404 about the manifest", own: refusal(404, "MANIFEST_INVALID", "no"), image: digest, otherType: refusal(404, "MANIFEST_INVALID", "no"), want: store.No, puts: 3},
 		{name: "405 read-only", own: refusal(405, "DENIED", "read-only"), image: digest, otherType: invalid, puts: 1, note: "not allowed"},
 		{name: "no repository", own: refusal(400, "NAME_UNKNOWN", "no"), image: digest, otherType: invalid, puts: 1, note: "repository is not known"},
 		{name: "429", own: "429 ", image: digest, otherType: invalid, puts: 1, note: "throttled"},
