@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +35,8 @@ func (e *MisfitError) Error() string {
 		}
 		if m.Desc.Digest != "" {
 			fmt.Fprintf(&b, "%s ", m.Desc.Digest)
+		} else {
+			b.WriteString("the manifest ")
 		}
 		b.WriteString(m.Reason)
 		if said := told(m.Finding.Evidence); said != "" {
@@ -58,11 +61,14 @@ func (e *MisfitError) Unwrap() error {
 	return store.ErrUnsupported
 }
 
+// longHex is a digest, of which a few characters are enough in a sentence.
+var longHex = regexp.MustCompile(`(:[0-9a-f]{8})[0-9a-f]{24,}`)
+
 // told is evidence as a person reads it: what was asked and what was answered.
 func told(e store.Evidence) string {
 	var parts []string
 	if e.Request != "" {
-		s := e.Request
+		s := longHex.ReplaceAllString(e.Request, "$1…")
 		if e.Status != 0 {
 			s += fmt.Sprintf(" answered %d", e.Status)
 		}
@@ -107,7 +113,7 @@ func (c *checker) kind(ctx context.Context, d store.Descriptor) error {
 		}
 	}
 	if finding.Answer == store.No {
-		c.misfits = append(c.misfits, Misfit{d, "is a " + d.MediaType + ", which the registry does not take", finding, store.ErrKind})
+		c.misfits = append(c.misfits, Misfit{d, "is a " + d.MediaType + ", which the registry does not take; it takes image manifests, which have other digests", finding, store.ErrKind})
 	}
 	return nil
 }

@@ -249,7 +249,7 @@ func (e *Error) Unwrap() error {
 	switch {
 	case e.Has("UNSUPPORTED") && e.Status != http.StatusNotFound:
 		return store.ErrUnsupported
-	case e.Has("MANIFEST_BLOB_UNKNOWN"): // what is missing is not what was asked for
+	case e.Has("MANIFEST_BLOB_UNKNOWN"), e.Has("MANIFEST_INVALID"): // with 404 too: what is missing is not what was asked for
 		return store.ErrRefused
 	case e.Has("TOOMANYREQUESTS"):
 		return store.ErrUnavailable

@@ -105,7 +105,7 @@ func (k kindReply) silent() string {
 	switch why := k.mute(); {
 	case why != "":
 		return why
-	case k.is(http.StatusNotFound):
+	case k.is(http.StatusNotFound) && k.code() != "MANIFEST_INVALID": // Docker Hub refuses a type so
 		return "not found, which may be about the repository"
 	case k.status/100 == 2 && !k.stored:
 		return "it says that it was stored, and it is not there"
