@@ -93,11 +93,8 @@ func (c *copier) missingTags(ctx context.Context, root store.Descriptor) ([]stri
 }
 
 func (c *copier) run(ctx context.Context, root store.Descriptor, missing []string) error {
-	nodes, err := Walk(ctx, c.src, root, WalkOptions{Referrers: c.opts.Referrers, Concurrency: c.opts.limit()})
+	nodes, err := c.survey(ctx, root, missing)
 	if err != nil {
-		return err
-	}
-	if err := c.findPresent(ctx, nodes); err != nil {
 		return err
 	}
 	for _, n := range nodes {
@@ -135,29 +132,58 @@ func (c *copier) putManifests(ctx context.Context, nodes []*Node, root store.Des
 	return c.tag(ctx, nodes[at].Manifest, tags)
 }
 
-// findPresent asks which manifests of a graph the destination has. A single
-// manifest is not asked for: what its tag names was asked already.
+// survey reads the graph at the source, and asks the destination meanwhile
+// whether it has the root under another name.
+func (c *copier) survey(ctx context.Context, root store.Descriptor, missing []string) (nodes []*Node, err error) {
+	rootThere := len(missing) < max(1, len(c.opts.Tags)) // a tag, or the digest, was found to name it
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		nodes, err = Walk(gctx, c.src, root, WalkOptions{
+			Referrers: c.opts.Referrers, Subjects: true, Concurrency: c.opts.Concurrency, Events: c.sink,
+		})
+		return err
+	})
+	if !rootThere && len(c.opts.Tags) > 0 {
+		group.Go(func() (err error) {
+			rootThere, err = c.has(gctx, root)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	c.there = map[digest.Digest]bool{root.Digest: rootThere}
+	return nodes, c.findPresent(ctx, nodes)
+}
+
+func (c *copier) has(ctx context.Context, d store.Descriptor) (bool, error) {
+	_, err := c.dst.Resolve(ctx, d.Digest.String())
+	gone, err := absent(err)
+	return !gone && err == nil, fail(Destination, "resolve", d, err)
+}
+
+// findPresent asks which of the manifests that were not asked for yet the
+// destination has.
 func (c *copier) findPresent(ctx context.Context, nodes []*Node) error {
-	c.there = map[digest.Digest]bool{}
-	if len(nodes) == 1 {
-		return nil
+	if c.there == nil {
+		c.there = map[digest.Digest]bool{}
 	}
 	is := make([]bool, len(nodes))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.opts.limit())
 	for i, n := range nodes {
-		group.Go(func() error {
-			_, err := c.dst.Resolve(gctx, n.Digest.String())
-			gone, err := absent(err)
-			is[i] = !gone && err == nil
-			return fail(Destination, "resolve", n.Descriptor, err)
-		})
+		if _, asked := c.there[n.Digest]; !asked {
+			group.Go(func() (err error) {
+				is[i], err = c.has(gctx, n.Descriptor)
+				return err
+			})
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	for i, n := range nodes {
-		c.there[n.Digest] = is[i]
+		c.there[n.Digest] = c.there[n.Digest] || is[i]
 	}
 	return nil
 }

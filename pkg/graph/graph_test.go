@@ -256,28 +256,84 @@ func (r flipReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What a list says is held against the manifest: GitLab answers the referrers
-// tag with the subject itself.
-func TestWalkRefusesReferrersThatDoNotRefer(t *testing.T) {
-	src := newRecorder()
+// What a list says is held against the manifests: GitLab answers the referrers
+// tag with the subject itself, and a list may name a referrer that was deleted.
+// Both are told, and the rest is copied.
+func TestCopyLeavesOutReferrersThatAreNone(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
 	b := builder{t, src}
 	image, other := b.image("x", nil, "v1"), b.image("y", nil)
-	_, err := graph.Walk(t.Context(), lying{src, image.Digest, other}, image, graph.WalkOptions{Referrers: true})
-	if !errors.Is(err, store.ErrInvalid) {
-		t.Errorf("got %v", err)
+	sbom := b.image("sbom", &image)
+	gone := store.NewManifest(store.MediaTypeImage, []byte("gone")).Descriptor
+	var warnings []string
+	opts := graph.CopyOptions{Referrers: true, Options: graph.Options{Tags: []string{"v1"}, Events: func(e store.Event) {
+		if e.Kind == store.Warning {
+			warnings = append(warnings, e.Text)
+		}
+	}}}
+	res, err := graph.Copy(t.Context(), lying{src, image.Digest, []store.Descriptor{gone, other, sbom}}, dst, "v1", opts)
+	if err != nil || res.Referrers != 1 || len(warnings) != 2 {
+		t.Errorf("copied %+v, warned %q, %v", res, warnings, err)
+	}
+	if _, err := dst.Store.Resolve(t.Context(), sbom.Digest.String()); err != nil {
+		t.Errorf("the true referrer: %v", err)
+	}
+}
+
+// As ORAS does: a referrer is copied with what it refers to, but not with the
+// other referrers of that.
+func TestCopyTakesTheSubjectAlong(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
+	b := builder{t, src}
+	image := b.image("x", nil, "v1")
+	sbom, review := b.image("sbom", &image, "sbom"), b.image("review", &image)
+	if _, err := graph.Copy(t.Context(), src, dst, "sbom", graph.CopyOptions{Referrers: true, Options: graph.Options{Tags: []string{"sbom"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[digest.Digest]bool{image.Digest: true, sbom.Digest: true, review.Digest: false} {
+		if _, err := dst.Store.Resolve(t.Context(), d.String()); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", d, err == nil, want)
+		}
+	}
+	orphan := b.image("orphan", &store.Descriptor{MediaType: store.MediaTypeImage, Digest: digest.FromString("none"), Size: 4}, "orphan")
+	if _, err := graph.Copy(t.Context(), src, dst, "orphan", graph.CopyOptions{}); err != nil {
+		t.Errorf("%s, whose subject is nowhere: %v", orphan.Digest, err)
+	}
+}
+
+// Nothing is sent for what is there, with referrers and under another tag too.
+func TestCopyAgainPutsNothingButTags(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
+	b := builder{t, src}
+	image := b.image("x", nil, "v1")
+	opts := graph.CopyOptions{Referrers: true, Options: graph.Options{Tags: []string{"v1"}}}
+	for i, want := range []int{3, 0, 1} { // two blobs and the manifest under its tag; nothing; a tag
+		if i == 2 {
+			opts.Tags = []string{"v2"}
+		}
+		dst.log = nil
+		if _, err := graph.Copy(t.Context(), src, dst, "v1", opts); err != nil {
+			t.Fatal(err)
+		}
+		puts := slices.DeleteFunc(dst.log, func(s string) bool { return strings.HasPrefix(s, "resolve") })
+		if len(puts) != want {
+			t.Errorf("copy %d of %s put\n%s", i+1, image.Digest, strings.Join(puts, "\n"))
+		}
 	}
 }
 
 type lying struct {
 	store.Store
-	subject  digest.Digest
-	referrer store.Descriptor
+	subject   digest.Digest
+	referrers []store.Descriptor
 }
 
 func (l lying) Referrers(_ context.Context, subject digest.Digest, _ string) iter.Seq2[store.Descriptor, error] {
 	return func(yield func(store.Descriptor, error) bool) {
-		if subject == l.subject {
-			yield(l.referrer, nil)
+		for _, d := range l.referrers {
+			if subject == l.subject && !yield(d, nil) {
+				return
+			}
 		}
 	}
 }

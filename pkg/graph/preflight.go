@@ -137,7 +137,11 @@ func (c *checker) algorithm(d store.Descriptor) {
 // subject asks, once for the whole graph, whether referrers can be kept in the
 // way that the user allows.
 func (c *checker) subject(ctx context.Context, n *Node) error {
-	_, err := store.Collect(c.dst.Referrers(ctx, n.Outline.Subject.Digest, ""))
+	var err error
+	for _, e := range c.dst.Referrers(ctx, n.Outline.Subject.Digest, "") {
+		err = e // the first answer shows whether they can be listed
+		break
+	}
 	if errors.Is(err, store.ErrUnsupported) {
 		c.misfits = append(c.misfits, Misfit{Desc: n.Descriptor, Reason: "has a subject: " + err.Error(), is: store.ErrUnsupported})
 		return nil

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -45,8 +47,8 @@ const largeBlob = 1 << 20
 // Push sends blobs in parallel, then the manifest made of them, then the tags.
 //
 // Content is read once, while it is sent. Only where a large blob may be there
-// already, because the tag exists, it is read beforehand for its digest, so
-// that what is there is not sent again.
+// already, because the repository has tags, it is read beforehand for its
+// digest, so that what is there is not sent again.
 func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Result, error) {
 	m := &mover{dst: dst, sink: opts.Events}
 	check := newChecker(dst, opts.Events)
@@ -57,20 +59,8 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 		return m.res, err
 	}
 	blobs := slices.Clone(parts.Blobs)
-	old, err := m.namedNow(ctx, blobs, opts.Tags)
-	if err != nil {
+	if done, err := m.hashFirst(ctx, parts, blobs, opts.Tags); done || err != nil {
 		return m.res, err
-	}
-	if old.Digest != "" {
-		root, err := hashFirst(ctx, parts, blobs)
-		if err != nil {
-			return m.res, err
-		}
-		if root.Digest == old.Digest && len(opts.Tags) == 1 {
-			m.res.Root, m.res.Exists, m.res.Present = root.Descriptor, true, len(blobs)
-			m.sink.Emit(store.Event{Kind: store.Done, Desc: root.Descriptor, Name: store.NameOf(root.Descriptor), How: store.Present})
-			return m.res, nil
-		}
 	}
 	descs := make([]store.Descriptor, len(blobs))
 	group, gctx := errgroup.WithContext(ctx)
@@ -93,30 +83,80 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	return m.res, m.withPut(err)
 }
 
-// namedNow asks what the first tag names now, if the answer could save the
-// sending of a large blob.
-func (m *mover) namedNow(ctx context.Context, blobs []store.Blob, tags []string) (store.Descriptor, error) {
-	large := slices.ContainsFunc(blobs, func(b store.Blob) bool {
-		return b.Digest == "" && (b.Size < 0 || b.Size > largeBlob)
-	})
-	if !large || len(tags) == 0 {
+// hashFirst looks for signs that large content may be there already, and then
+// fills digests into blobs, so that PutBlob asks before it sends. Where the tag
+// names the very same artifact, all is done.
+func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, tags []string) (done bool, err error) {
+	large := func(b store.Blob) bool { return b.Digest == "" && (b.Size < 0 || b.Size > largeBlob) }
+	if !slices.ContainsFunc(blobs, large) {
+		return false, nil
+	}
+	old, err := m.namedNow(ctx, tags)
+	if err != nil {
+		return false, err
+	}
+	if old.Digest != "" {
+		return m.compare(ctx, parts, blobs, old, len(tags))
+	}
+	for _, err := range m.dst.Tags(ctx, "") {
+		if err != nil {
+			return false, nil // there is no repository yet, or nobody may list it
+		}
+		// The repository is in use. What has no size yet is packed while it is
+		// sent; packing it twice would cost more than it could save.
+		return false, hashLarge(ctx, blobs)
+	}
+	return false, nil
+}
+
+// namedNow is what the first tag names; the zero Descriptor where it is not
+// there, or where one may push and not ask.
+func (m *mover) namedNow(ctx context.Context, tags []string) (store.Descriptor, error) {
+	if len(tags) == 0 {
 		return store.Descriptor{}, nil
 	}
 	old, err := m.dst.Resolve(ctx, tags[0])
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrDenied) {
-		return store.Descriptor{}, nil // denied: who may only push cannot ask
+		return store.Descriptor{}, nil
 	}
 	return old, fail(Destination, fmt.Sprintf("resolve %q", tags[0]), store.Descriptor{}, err)
 }
 
-// hashFirst fills the digests into blobs and gives the manifest that they make.
-func hashFirst(ctx context.Context, parts Parts, blobs []store.Blob) (store.Manifest, error) {
+// compare makes the artifact without sending it and holds it against old.
+func (m *mover) compare(ctx context.Context, parts Parts, blobs []store.Blob, old store.Descriptor, tags int) (same bool, _ error) {
 	descs, err := parts.Hash(ctx)
 	if err != nil {
-		return store.Manifest{}, err
+		return false, err
 	}
 	for i, d := range descs {
 		blobs[i].Digest, blobs[i].Size = d.Digest, d.Size
 	}
-	return parts.Finish(descs)
+	root, err := parts.Finish(descs)
+	if err != nil || root.Digest != old.Digest || tags > 1 {
+		return false, err
+	}
+	m.res.Root, m.res.Exists, m.res.Present = root.Descriptor, true, len(blobs)
+	m.sink.Emit(store.Event{Kind: store.Done, Desc: root.Descriptor, Name: store.NameOf(root.Descriptor), How: store.Present})
+	return true, nil
+}
+
+// hashLarge reads the large blobs of known size for their digests.
+func hashLarge(ctx context.Context, blobs []store.Blob) error {
+	for i, b := range blobs {
+		if b.Digest != "" || b.Size <= largeBlob {
+			continue
+		}
+		rc, err := b.Open(ctx, 0)
+		if err != nil {
+			return fail(Source, "open blob", b.Descriptor, err)
+		}
+		hash := digest.Canonical.Digester()
+		n, err := io.Copy(hash.Hash(), rc)
+		rc.Close()
+		if err != nil {
+			return fail(Source, "read blob", b.Descriptor, err)
+		}
+		blobs[i].Digest, blobs[i].Size = hash.Digest(), n
+	}
+	return nil
 }

@@ -49,10 +49,11 @@ const maxDepth = 1000
 // WalkOptions say how far a walk goes.
 type WalkOptions struct {
 	Referrers   bool // follow referrers, those of children and of referrers too
-	Concurrency int
-	// Prune ends a branch: the manifest is neither read nor given. Its
-	// referrers are not followed either. nil prunes nothing.
-	Prune func(context.Context, store.Descriptor) (bool, error)
+	Subjects    bool // follow subjects upward; their other referrers are not followed
+	Concurrency int  // manifests at once; 0 is DefaultConcurrency
+	// Events hears of what is left out: a list may name a referrer that is gone,
+	// and a subject need not be there.
+	Events store.Sink
 }
 
 // Walk reads the manifests under root level by level, each once, and gives them
@@ -61,7 +62,7 @@ type WalkOptions struct {
 func Walk(ctx context.Context, src store.Reader, root store.Descriptor, opts WalkOptions) ([]*Node, error) {
 	w := &walk{
 		src: src, opts: opts, nodes: map[digest.Digest]*Node{}, seen: map[digest.Digest]bool{root.Digest: true},
-		refersTo: map[digest.Digest]digest.Digest{},
+		refersTo: map[digest.Digest]digest.Digest{}, above: map[digest.Digest]bool{},
 	}
 	level := []store.Descriptor{root}
 	for depth := 0; len(level) > 0; depth++ {
@@ -73,7 +74,11 @@ func Walk(ctx context.Context, src store.Reader, root store.Descriptor, opts Wal
 			return nil, err
 		}
 	}
-	return w.sorted(), nil
+	nodes := w.sorted()
+	for _, n := range nodes {
+		n.Referrers = slices.DeleteFunc(n.Referrers, func(d store.Descriptor) bool { return w.nodes[d.Digest] == nil })
+	}
+	return nodes, nil
 }
 
 type walk struct {
@@ -86,13 +91,14 @@ type walk struct {
 	seen  map[digest.Digest]bool
 
 	refersTo map[digest.Digest]digest.Digest // referrer → subject, as lists said
+	above    map[digest.Digest]bool          // reached as a subject
 }
 
 // level reads one level in parallel and gives the next.
 func (w *walk) level(ctx context.Context, level []store.Descriptor) ([]store.Descriptor, error) {
 	found := make([]*Node, len(level))
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(w.opts.Concurrency, DefaultConcurrency))
+	group.SetLimit(Options{Concurrency: w.opts.Concurrency}.limit())
 	for i, d := range level {
 		group.Go(func() (err error) {
 			found[i], err = w.visit(gctx, d)
@@ -107,61 +113,87 @@ func (w *walk) level(ctx context.Context, level []store.Descriptor) ([]store.Des
 		if n == nil {
 			continue
 		}
-		if err := w.checkSubject(n); err != nil {
-			return nil, err
-		}
 		w.nodes[n.Digest] = n
 		w.order = append(w.order, n.Digest)
-		for _, d := range slices.Concat(n.Manifests(), n.Referrers) {
-			if !w.seen[d.Digest] {
-				w.seen[d.Digest] = true
-				next = append(next, d)
-			}
-		}
-		for _, d := range n.Referrers {
-			w.refersTo[d.Digest] = n.Digest
-		}
+		next = append(next, w.edges(n)...)
 	}
 	return next, nil
 }
 
-// checkSubject holds a referrer against the list that it came from: a list can
-// be wrong, the manifest's own subject is what counts.
-func (w *walk) checkSubject(n *Node) error {
-	subject, listed := w.refersTo[n.Digest]
-	if !listed || n.Outline.Subject != nil && n.Outline.Subject.Digest == subject {
-		return nil
+// edges are the manifests that n leads to and that were not met before.
+func (w *walk) edges(n *Node) []store.Descriptor {
+	var next []store.Descriptor
+	meet := func(d store.Descriptor) bool {
+		if w.seen[d.Digest] {
+			return false
+		}
+		w.seen[d.Digest] = true
+		next = append(next, d)
+		return true
 	}
-	return fail(Source, "read referrer", n.Descriptor, fmt.Errorf("%w: it is listed as a referrer of %s, and does not name it as its subject", store.ErrInvalid, subject))
-}
-
-// visit reads one manifest; nil means that it was pruned.
-func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
-	if w.opts.Prune != nil {
-		if prune, err := w.opts.Prune(ctx, d); prune || err != nil {
-			return nil, err
+	for _, d := range n.Manifests() {
+		meet(d)
+	}
+	for _, d := range n.Referrers {
+		if meet(d) {
+			w.refersTo[d.Digest] = n.Digest
 		}
 	}
+	if s := n.Outline.Subject; w.opts.Subjects && s != nil && store.IsManifestType(s.MediaType) && meet(*s) {
+		w.above[s.Digest] = true
+	}
+	return next
+}
+
+// visit reads one manifest. It gives nil for one that may be absent and is: a
+// referrer that only a list names, a subject. That is told.
+func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
+	subject, listed := w.refersTo[d.Digest]
 	m, err := w.src.Manifest(ctx, d.Digest.String())
+	switch {
+	case listed && errors.Is(err, store.ErrNotFound):
+		w.leaveOut(d, fmt.Sprintf("%s is listed as a referrer of %s, and is not there", d.Digest, subject))
+		return nil, nil
+	case w.above[d.Digest] && errors.Is(err, store.ErrNotFound):
+		w.leaveOut(d, fmt.Sprintf("the subject %s is not there; what refers to it goes without", d.Digest))
+		return nil, nil
+	case err != nil:
+		return nil, fail(Source, "read manifest", d, err)
+	}
+	n, err := newNode(m, d)
 	if err != nil {
 		return nil, fail(Source, "read manifest", d, err)
 	}
+	if s := n.Outline.Subject; listed && (s == nil || s.Digest != subject) {
+		// The manifest's own subject is what counts: some registries list the
+		// children of an index (GitLab, for the tag schema).
+		w.leaveOut(d, fmt.Sprintf("%s is listed as a referrer of %s, and does not name it as its subject", d.Digest, subject))
+		return nil, nil
+	}
+	if w.opts.Referrers && !w.above[d.Digest] {
+		n.Referrers, err = w.referrers(ctx, d)
+	}
+	return n, err
+}
+
+// newNode reads the edges of a manifest, which has to be what d says of it.
+func newNode(m store.Manifest, d store.Descriptor) (*Node, error) {
 	if m.MediaType != d.MediaType {
-		return nil, fail(Source, "read manifest", d, fmt.Errorf("%w: it is a %s, and was named as %s", store.ErrInvalid, m.MediaType, d.MediaType))
+		return nil, fmt.Errorf("%w: it is a %s, and was named as %s", store.ErrInvalid, m.MediaType, d.MediaType)
 	}
 	if int64(len(m.Raw)) != d.Size {
-		return nil, fail(Source, "read manifest", d, fmt.Errorf("%w: it has %d bytes, and was named with %d", store.ErrMismatch, len(m.Raw), d.Size))
+		return nil, store.Mismatch("it has %d bytes, and was named with %d", len(m.Raw), d.Size)
 	}
 	m.Descriptor = d // with the annotations that the index or the list gave
 	o, err := store.ParseOutline(m)
 	if err != nil {
-		return nil, fail(Source, "read manifest", d, err)
+		return nil, err
 	}
-	n := &Node{Manifest: m, Outline: o}
-	if w.opts.Referrers {
-		n.Referrers, err = w.referrers(ctx, d)
-	}
-	return n, err
+	return &Node{Manifest: m, Outline: o}, nil
+}
+
+func (w *walk) leaveOut(d store.Descriptor, why string) {
+	w.opts.Events.Emit(store.Event{Kind: store.Warning, Desc: d, Name: store.NameOf(d), Text: why})
 }
 
 func (w *walk) referrers(ctx context.Context, d store.Descriptor) ([]store.Descriptor, error) {
