@@ -82,30 +82,46 @@ func TestTags(t *testing.T) {
 	}{
 		{name: "one page", get: page("", "a", "b"), want: []string{"a", "b"}, asked: []string{list}},
 		{name: "null", get: page(""), asked: []string{list}},
-		{name: "pages of one", get: turns(page(next("a"), "a"), page(next("b"), "b"), page("", "c")), want: []string{"a", "b", "c"},
-			asked: []string{list, list + "?last=a", list + "?last=b"}},
-		{name: "an empty page in between", get: turns(page(next("a"), "a"), page(next("b")), page("", "c")), want: []string{"a", "c"},
-			asked: []string{list, list + "?last=a", list + "?last=b"}},
-		{name: "relative link", get: turns(page(`list?last=a; rel=next`, "a"), page("", "b")), want: []string{"a", "b"},
-			asked: []string{list, list + "?last=a"}},
-		{name: "in a circle", get: turns(page(next("a"), "a"), page(next("a"), "b")), want: []string{"a", "b"},
-			asked: []string{list, list + "?last=a"}, err: store.ErrInvalid},
+		{
+			name: "pages of one", get: turns(page(next("a"), "a"), page(next("b"), "b"), page("", "c")), want: []string{"a", "b", "c"},
+			asked: []string{list, list + "?last=a", list + "?last=b"},
+		},
+		{
+			name: "an empty page in between", get: turns(page(next("a"), "a"), page(next("b")), page("", "c")), want: []string{"a", "c"},
+			asked: []string{list, list + "?last=a", list + "?last=b"},
+		},
+		{
+			name: "relative link", get: turns(page(`list?last=a; rel=next`, "a"), page("", "b")), want: []string{"a", "b"},
+			asked: []string{list, list + "?last=a"},
+		},
+		{
+			name: "in a circle", get: turns(page(next("a"), "a"), page(next("a"), "b")), want: []string{"a", "b"},
+			asked: []string{list, list + "?last=a"}, err: store.ErrInvalid,
+		},
 		{name: "back to the beginning", get: page(`</v2/app/tags/list>; rel="next"`, "a"), want: []string{"a"}, asked: []string{list}, err: store.ErrInvalid},
-		{name: "the last page leads to itself", get: turns(page(next("a"), "a"), page(next("a"))), want: []string{"a"},
-			asked: []string{list, list + "?last=a"}},
+		{
+			name: "the last page leads to itself", get: turns(page(next("a"), "a"), page(next("a"))), want: []string{"a"},
+			asked: []string{list, list + "?last=a"},
+		},
 		{name: "empty for ever", get: forever(), asked: []string{list, list + "?last=1", list + "?last=2"}, err: store.ErrInvalid},
-		{name: "second page fails", get: turns(page(next("a"), "a"), answer(500, "")), want: []string{"a"},
-			asked: []string{list, list + "?last=a"}, err: store.ErrUnavailable},
-		{name: "leads to another host", get: page(`<http://127.0.0.1:1/v2/app/tags/list?last=a>; rel="next"`, "a"), want: []string{"a"},
-			asked: []string{list}, err: store.ErrInvalid},
+		{
+			name: "second page fails", get: turns(page(next("a"), "a"), answer(500, "")), want: []string{"a"},
+			asked: []string{list, list + "?last=a"}, err: store.ErrUnavailable,
+		},
+		{
+			name: "leads to another host", get: page(`<http://127.0.0.1:1/v2/app/tags/list?last=a>; rel="next"`, "a"), want: []string{"a"},
+			asked: []string{list}, err: store.ErrInvalid,
+		},
 		{name: "a web page", get: answer(200, "<html>"), asked: []string{list}, err: store.ErrInvalid},
 		{name: "endless", get: neverEnds, asked: []string{list}, err: store.ErrTooLarge},
 		{name: "no repository", asked: []string{list}, err: store.ErrNotFound},
 		{name: "after", after: "b", get: page("", "c", "d"), want: []string{"c", "d"}, asked: []string{list + "?last=b"}},
 		{name: "after is ignored", after: "b", get: page("", "a", "b", "c"), want: []string{"c"}, asked: []string{list + "?last=b"}},
 		{name: "order without case", after: "b", get: page("", "C", "d"), want: []string{"C", "d"}, asked: []string{list + "?last=b"}},
-		{name: "after is no tag", after: "bb", get: turns(answer(404, ""), page("", "a", "b", "c")), want: []string{"c"},
-			asked: []string{list + "?last=bb", list}},
+		{
+			name: "after is no tag", after: "bb", get: turns(answer(404, ""), page("", "a", "b", "c")), want: []string{"c"},
+			asked: []string{list + "?last=bb", list},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, st := newScript(t, Options{MaxManifest: 1000}, map[string]http.HandlerFunc{list: tc.get})

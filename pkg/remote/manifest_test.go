@@ -49,8 +49,10 @@ func TestResolve(t *testing.T) {
 		{name: "absent", head: answer(404, ""), asked: []string{head}, err: store.ErrNotFound},
 		{name: "not allowed", head: answer(403, ""), asked: []string{head}, err: store.ErrDenied},
 		{name: "a web page", head: typed("text/html", "", "<html>"), get: typed("text/html", "", "<html>"), asked: both, err: store.ErrInvalid},
-		{name: "header contradicts the digest asked for", ref: right, head: typed(m.MediaType, wrong, imageJSON),
-			asked: []string{"HEAD manifests/" + right}, err: store.ErrMismatch},
+		{
+			name: "header contradicts the digest asked for", ref: right, head: typed(m.MediaType, wrong, imageJSON),
+			asked: []string{"HEAD manifests/" + right}, err: store.ErrMismatch,
+		},
 		{name: "no tag", ref: "../x", err: store.ErrBadReference},
 		{name: "no digest at all", ref: "sha256:short", err: store.ErrInvalid},
 	} {
@@ -127,27 +129,41 @@ func TestPutManifest(t *testing.T) {
 		asked []string
 		err   error
 	}{
-		{name: "by digest", m: m, on: map[string]http.HandlerFunc{"PUT manifests/" + m.Digest.String(): created},
-			asked: []string{put(m.Digest.String())}},
-		{name: "by tags", m: m, tags: []string{"a", "b"}, on: map[string]http.HandlerFunc{"PUT manifests/a": created, "PUT manifests/b": created},
-			asked: []string{put("a"), put("b")}},
-		{name: "stored as something else", m: m, tags: []string{"a", "b"}, asked: []string{put("a")}, err: store.ErrMismatch,
-			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, "", "Docker-Content-Digest", dgst.String())}},
-		{name: "named by sha512 in the answer", m: m, tags: []string{"a"}, asked: []string{put("a")},
-			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, "", "Docker-Content-Digest", sha512.Digest.String())}},
-		{name: "refused: no second tag, no other kind", m: m, tags: []string{"a", "b"}, asked: []string{put("a")}, err: store.ErrRefused,
-			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(400, code("MANIFEST_INVALID"))}},
+		{
+			name: "by digest", m: m, on: map[string]http.HandlerFunc{"PUT manifests/" + m.Digest.String(): created},
+			asked: []string{put(m.Digest.String())},
+		},
+		{
+			name: "by tags", m: m, tags: []string{"a", "b"}, on: map[string]http.HandlerFunc{"PUT manifests/a": created, "PUT manifests/b": created},
+			asked: []string{put("a"), put("b")},
+		},
+		{
+			name: "stored as something else", m: m, tags: []string{"a", "b"}, asked: []string{put("a")}, err: store.ErrMismatch,
+			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, "", "Docker-Content-Digest", dgst.String())},
+		},
+		{
+			name: "named by sha512 in the answer", m: m, tags: []string{"a"}, asked: []string{put("a")},
+			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, "", "Docker-Content-Digest", sha512.Digest.String())},
+		},
+		{
+			name: "refused: no second tag, no other kind", m: m, tags: []string{"a", "b"}, asked: []string{put("a")}, err: store.ErrRefused,
+			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(400, code("MANIFEST_INVALID"))},
+		},
 		{name: "other bytes", m: store.Manifest{Descriptor: m.Descriptor, Raw: []byte("{}")}, err: store.ErrMismatch},
 		{name: "two kinds", m: store.NewManifest(store.MediaTypeIndex, m.Raw), err: store.ErrInvalid},
 		{name: "no tag", m: m, tags: []string{"a/../b"}, err: store.ErrBadReference},
-		{name: "sha512 with tags, one PUT", m: sha512, tags: []string{"a", "b"},
+		{
+			name: "sha512 with tags, one PUT", m: sha512, tags: []string{"a", "b"},
 			on:    map[string]http.HandlerFunc{"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "a, b")},
-			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON}},
-		{name: "sha512 with a tag that is not echoed", m: sha512, tags: []string{"a", "b"},
+			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON},
+		},
+		{
+			name: "sha512 with a tag that is not echoed", m: sha512, tags: []string{"a", "b"},
 			on: map[string]http.HandlerFunc{
 				"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "b"), "PUT manifests/a": created,
 			},
-			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON, put("a")}},
+			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON, put("a")},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for k, h := range tc.on {

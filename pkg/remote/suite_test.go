@@ -36,8 +36,10 @@ func TestStore(t *testing.T) {
 		})},
 		{name: "no filter", quirks: with(func(q *serve.Quirks) { q.NoFilter, q.NoOCISubject, q.NoLinkBrackets, q.PageSize = true, true, true, 1 })},
 		{name: "tag schema", quirks: with(func(q *serve.Quirks) { q.NoReferrersAPI, q.NoOCISubject = true, true }), limits: storetest.Limits{Writers: 3}},
-		{name: "deletes off", quirks: with(func(q *serve.Quirks) { q.NoDelete = true }),
-			limits: storetest.Limits{NoBlobDelete: true, NoManifestDelete: true, NoTagDelete: true}},
+		{
+			name: "deletes off", quirks: with(func(q *serve.Quirks) { q.NoDelete = true }),
+			limits: storetest.Limits{NoBlobDelete: true, NoManifestDelete: true, NoTagDelete: true},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -49,16 +49,24 @@ func TestPutSmallBlob(t *testing.T) {
 	}{
 		{name: "one POST", on: map[string]http.HandlerFunc{post: answer(201, "")}, asked: []string{single}},
 		{name: "the registry opens an upload", asked: []string{single, put}, told: []string{"post-put"}},
-		{name: "the registry refuses a body", on: map[string]http.HandlerFunc{post: turns(answer(413, ""), opened("/v2/app/blobs/uploads/1"))},
-			asked: []string{single, post, put}, told: []string{"post-put"}},
+		{
+			name: "the registry refuses a body", on: map[string]http.HandlerFunc{post: turns(answer(413, ""), opened("/v2/app/blobs/uploads/1"))},
+			asked: []string{single, post, put}, told: []string{"post-put"},
+		},
 		{name: "not allowed", on: map[string]http.HandlerFunc{post: answer(403, code("DENIED"))}, asked: []string{single}, err: store.ErrDenied},
-		{name: "stored as something else", on: map[string]http.HandlerFunc{post: answer(201, "", "Docker-Content-Digest", digest.FromString("x").String())},
-			asked: []string{single}, err: store.ErrMismatch},
-		{name: "Location with a query and without a host", on: map[string]http.HandlerFunc{post: opened("1?_state=a%2Fb&x=%3D")},
-			asked: []string{single, "PUT blobs/uploads/1?_state=a%2Fb&x=%3D&digest={d} hello"}, told: []string{"post-put"}},
+		{
+			name: "stored as something else", on: map[string]http.HandlerFunc{post: answer(201, "", "Docker-Content-Digest", digest.FromString("x").String())},
+			asked: []string{single}, err: store.ErrMismatch,
+		},
+		{
+			name: "Location with a query and without a host", on: map[string]http.HandlerFunc{post: opened("1?_state=a%2Fb&x=%3D")},
+			asked: []string{single, "PUT blobs/uploads/1?_state=a%2Fb&x=%3D&digest={d} hello"}, told: []string{"post-put"},
+		},
 		{name: "no Location", on: map[string]http.HandlerFunc{post: answer(202, "")}, asked: []string{single}, err: store.ErrInvalid},
-		{name: "the blob is refused", on: map[string]http.HandlerFunc{"PUT blobs/uploads/1": answer(400, code("DIGEST_INVALID"))},
-			asked: []string{single, put, "DELETE blobs/uploads/1"}, told: []string{"post-put"}, err: store.ErrRefused},
+		{
+			name: "the blob is refused", on: map[string]http.HandlerFunc{"PUT blobs/uploads/1": answer(400, code("DIGEST_INVALID"))},
+			asked: []string{single, put, "DELETE blobs/uploads/1"}, told: []string{"post-put"}, err: store.ErrRefused,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, st := newScript(t, Options{}, uploads(tc.on))
@@ -119,12 +127,16 @@ func TestMount(t *testing.T) {
 	}{
 		{name: "done", post: answer(201, "", "Docker-Content-Digest", dgst.String()), asked: []string{mount}, how: store.Mounted},
 		{name: "done, without the header", post: answer(201, ""), asked: []string{mount}, how: store.Mounted},
-		{name: "opens an upload", post: opened("/v2/app/blobs/uploads/1"), how: store.Sent, told: []string{"upload"},
-			asked: []string{mount, "PUT blobs/uploads/1?digest={d} hello"}},
+		{
+			name: "opens an upload", post: opened("/v2/app/blobs/uploads/1"), how: store.Sent, told: []string{"upload"},
+			asked: []string{mount, "PUT blobs/uploads/1?digest={d} hello"},
+		},
 		{name: "not allowed", post: turns(answer(401, ""), answer(201, "")), asked: []string{mount, single}, how: store.Sent, told: []string{"upload"}},
 		{name: "refused", post: turns(answer(405, ""), answer(201, "")), asked: []string{mount, single}, how: store.Sent, told: []string{"upload"}},
-		{name: "mounted another", post: turns(answer(201, "", "Docker-Content-Digest", other), answer(201, "")), how: store.Sent,
-			asked: []string{mount, single}, told: []string{"upload"}},
+		{
+			name: "mounted another", post: turns(answer(201, "", "Docker-Content-Digest", other), answer(201, "")), how: store.Sent,
+			asked: []string{mount, single}, told: []string{"upload"},
+		},
 		{name: "no answer", post: answer(503, ""), asked: []string{mount}, err: store.ErrUnavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -171,10 +183,14 @@ func TestPutLargeBlob(t *testing.T) {
 		{name: "is there with another size", head: answer(200, "", "Content-Length", "7"), how: store.Sent, asked: []string{head, post, put}},
 		{name: "is not there", how: store.Sent, asked: []string{head, post, put}},
 		{name: "PUT fails once", put: lost(), how: store.Sent, asked: []string{head, post, put, "DELETE blobs/uploads/1", head, post, put}},
-		{name: "PUT fails and has stored it", head: turns(answer(404, ""), there), put: lost(), how: store.Sent,
-			asked: []string{head, post, put, "DELETE blobs/uploads/1", head}},
-		{name: "the session is gone", put: turns(answer(404, code("BLOB_UPLOAD_UNKNOWN")), answer(201, "")), how: store.Sent,
-			asked: []string{head, post, put, "DELETE blobs/uploads/1", head, post, put}},
+		{
+			name: "PUT fails and has stored it", head: turns(answer(404, ""), there), put: lost(), how: store.Sent,
+			asked: []string{head, post, put, "DELETE blobs/uploads/1", head},
+		},
+		{
+			name: "the session is gone", put: turns(answer(404, code("BLOB_UPLOAD_UNKNOWN")), answer(201, "")), how: store.Sent,
+			asked: []string{head, post, put, "DELETE blobs/uploads/1", head, post, put},
+		},
 		{name: "refused", put: answer(400, code("SIZE_INVALID")), err: store.ErrRefused, asked: []string{head, post, put, "DELETE blobs/uploads/1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -213,15 +229,23 @@ func TestPutUnnamedBlob(t *testing.T) {
 	}{
 		{name: "in one pass", size: smallBlob + 1, asked: []string{post, patch, put}},
 		{name: "of unknown size", size: store.UnknownSize, asked: []string{post, patch, put}},
-		{name: "the answer moves the session", patch: opened("/v2/app/blobs/uploads/1?next"), size: smallBlob + 1,
-			asked: []string{post, patch, "PUT blobs/uploads/1?next&digest={d}"}},
+		{
+			name: "the answer moves the session", patch: opened("/v2/app/blobs/uploads/1?next"), size: smallBlob + 1,
+			asked: []string{post, patch, "PUT blobs/uploads/1?next&digest={d}"},
+		},
 		{name: "the answer is 201", patch: answer(201, ""), size: smallBlob + 1, asked: []string{post, patch, put}},
-		{name: "PATCH is refused", patch: answer(405, ""), size: smallBlob + 1, told: []string{"hash-first"},
-			asked: append([]string{post, patch, "DELETE blobs/uploads/1"}, monolithic...)},
-		{name: "PATCH fails once", patch: turns(answer(502, ""), answer(202, "")), size: smallBlob + 1,
-			asked: []string{post, patch, "DELETE blobs/uploads/1", post, patch, put}},
-		{name: "PUT fails once", put: turns(answer(502, ""), answer(201, "")), size: smallBlob + 1,
-			asked: []string{post, patch, put, "DELETE blobs/uploads/1", head, post, patch, put}},
+		{
+			name: "PATCH is refused", patch: answer(405, ""), size: smallBlob + 1, told: []string{"hash-first"},
+			asked: append([]string{post, patch, "DELETE blobs/uploads/1"}, monolithic...),
+		},
+		{
+			name: "PATCH fails once", patch: turns(answer(502, ""), answer(202, "")), size: smallBlob + 1,
+			asked: []string{post, patch, "DELETE blobs/uploads/1", post, patch, put},
+		},
+		{
+			name: "PUT fails once", put: turns(answer(502, ""), answer(201, "")), size: smallBlob + 1,
+			asked: []string{post, patch, put, "DELETE blobs/uploads/1", head, post, patch, put},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
