@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -136,9 +137,85 @@ func parseErrors(body []byte) []ErrorInfo {
 		return out
 	case body[0] == '<':
 		return []ErrorInfo{{Message: htmlPage + title(body)}}
+	case body[0] == '{':
+		if out := salvage(body); len(out) > 0 {
+			return out
+		}
 	}
 	line, _, _ := bytes.Cut(body, []byte("\n"))
 	return []ErrorInfo{{Message: string(line)}}
+}
+
+// salvage reads the errors of an answer that was cut, by the limit or by the
+// connection: a code decides what is done next, however long the detail after
+// it is. Of the error that the cut went through it gives the fields before it.
+func salvage(body []byte) []ErrorInfo {
+	var out []ErrorInfo
+	dec := json.NewDecoder(bytes.NewReader(body))
+	_ = eachField(dec, func(name string) error {
+		if !strings.EqualFold(name, "errors") {
+			return dec.Decode(&json.RawMessage{})
+		}
+		if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+			return errNotWhole
+		}
+		for dec.More() {
+			var info ErrorInfo
+			err := eachField(dec, func(name string) error { return info.field(dec, name) })
+			if info != (ErrorInfo{}) {
+				out = append(out, info)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		_, err := dec.Token()
+		return err
+	})
+	return out
+}
+
+// errNotWhole ends salvage, which has kept what came before.
+var errNotWhole = errors.New("the JSON is not whole")
+
+// eachField calls read for each field of the object that comes next. read takes
+// the value from dec.
+func eachField(dec *json.Decoder, read func(name string) error) error {
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return errNotWhole
+	}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name, ok := t.(string)
+		if !ok {
+			return errNotWhole
+		}
+		if err := read(name); err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token()
+	return err
+}
+
+// field reads the value of one field of an error.
+func (i *ErrorInfo) field(dec *json.Decoder, name string) error {
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	switch strings.ToLower(name) { // as json.Unmarshal matches names
+	case "code":
+		i.Code = compact(raw)
+	case "message":
+		i.Message = compact(raw)
+	case "detail":
+		i.Detail = compact(raw)
+	}
+	return nil
 }
 
 // htmlPage begins the message of an answer that is a page for people.

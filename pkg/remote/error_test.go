@@ -106,6 +106,29 @@ func TestErrorBodyIsBounded(t *testing.T) {
 	}
 }
 
+// Of an answer that is cut the codes are known all the same: they decide.
+func TestErrorBodyThatIsCut(t *testing.T) {
+	long := strings.Repeat("x", 2*maxErrorBody)
+	for name, c := range map[string]struct {
+		body string
+		want []ErrorInfo
+	}{
+		"in a detail":      {`{"errors":[{"code":"UNSUPPORTED","message":"m","detail":"` + long, []ErrorInfo{{Code: "UNSUPPORTED", Message: "m"}}},
+		"in the second":    {`{"errors":[{"code":"A","detail":{"b":1}},{"code":"UNSUPPORTED","message":"` + long, []ErrorInfo{{Code: "A", Detail: `{"b":1}`}, {Code: "UNSUPPORTED"}}},
+		"between two":      {`{"errors":[{"code":"UNSUPPORTED"},`, []ErrorInfo{{Code: "UNSUPPORTED"}}},
+		"after the list":   {`{"x":{"y":[1]},"errors":[{"code":"UNSUPPORTED"}],"z":"` + long, []ErrorInfo{{Code: "UNSUPPORTED"}}},
+		"before the codes": {`{"x":"y`, []ErrorInfo{{Message: `{"x":"y`}}},
+		"no object":        {`{"errors":["UNSUPPORTED"`, []ErrorInfo{{Message: `{"errors":["UNSUPPORTED"`}}},
+		"no list":          {`{"errors":{"code":"UNSUPPORTED"`, []ErrorInfo{{Message: `{"errors":{"code":"UNSUPPORTED"`}}},
+		"a name is cut":    {`{"errors":[{"code":"UNSUPPORTED","mess`, []ErrorInfo{{Code: "UNSUPPORTED"}}},
+	} {
+		e := refusal(400, strings.NewReader(c.body))
+		if diff := cmp.Diff(c.want, e.Errors); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
 func TestReadLimited(t *testing.T) {
 	if raw, err := readLimited(strings.NewReader("hello"), 5); err != nil || string(raw) != "hello" {
 		t.Errorf("%q, %v", raw, err)
