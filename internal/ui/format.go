@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -29,7 +28,7 @@ type Format struct {
 	Kind     Kind
 	Template string // of KindTemplate
 
-	parsed *template.Template
+	parsed *goTemplate
 }
 
 // ParseFormat reads --format, which is a kind or go-template=TEMPLATE, and
@@ -98,7 +97,7 @@ func Print(out io.Writer, f Format, value any, text func(io.Writer) error) error
 		}
 		// In one piece: a template that fails half way has written nothing.
 		var b bytes.Buffer
-		if err := f.parsed.Execute(&b, data); err != nil {
+		if err := f.parsed.execute(&b, data); err != nil {
 			return fmt.Errorf("%w: %w", store.ErrUsage, err)
 		}
 		_, err = out.Write(b.Bytes())
@@ -134,6 +133,7 @@ func numbers(form any) any {
 		for i := range v {
 			v[i] = numbers(v[i])
 		}
+		return slices.Clip(v) // {{slice}} must not see what the decoder has reserved
 	case json.Number:
 		if n, err := v.Int64(); err == nil {
 			return n
