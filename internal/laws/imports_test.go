@@ -78,6 +78,22 @@ func outside(t *tree) []finding {
 	return bad
 }
 
+// templates: the program does not link text/template. It calls methods by
+// name, so that the linker keeps every exported method of every type, 1.9 MB
+// (docs/decisions/0006-templates.md). Its parser is another package, and tests
+// may compare with it.
+func templates(t *tree) []finding {
+	var bad []finding
+	for _, f := range t.code() {
+		for _, i := range f.imports() {
+			if i.path == "text/template" || within(i.path, "html/template") {
+				bad = append(bad, finding{at: t.at(i.node), text: i.path + " makes the binary a sixth larger; internal/ui executes templates, and text/template/parse reads them"})
+			}
+		}
+	}
+	return bad
+}
+
 func misplaced(f *file, i imported) string {
 	has := func(top string) bool { return within(i.path, top) }
 	interop := f.test && (within(f.dir, "internal/interop") || within(f.dir, "internal/bench"))
@@ -141,4 +157,5 @@ func parses(t *tree) []finding {
 func TestParses(t *testing.T)       { hold(t, "parses", parses) }
 func TestImports(t *testing.T)      { hold(t, "imports", imports) }
 func TestOutside(t *testing.T)      { hold(t, "outside", outside) }
+func TestTemplates(t *testing.T)    { hold(t, "templates", templates) }
 func TestPackageNames(t *testing.T) { hold(t, "names", names) }
