@@ -33,7 +33,7 @@ func form(t *testing.T, doc string) any {
 }
 
 // sliceBug: as the index of a slice text/template takes no value of a map or
-// list, though it takes it from a variable. Here both are the same.
+// list, unless it is in parentheses. Here both are the same.
 var sliceBug = regexp.MustCompile(`error calling slice: cannot index slice/array with type interface \{\}`)
 
 // compare runs a template through both executions.
