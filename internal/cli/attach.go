@@ -42,7 +42,7 @@ and --distribution-spec forbids or forces it.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.platform, "platform", "", "attach to this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
-	cmd.Flags().IntVar(&o.concurrency, "concurrency", graph.DefaultConcurrency, "blobs that move at once")
+	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)

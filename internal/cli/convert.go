@@ -86,7 +86,7 @@ func (o *convertOptions) register(cmd *cobra.Command) {
 	fs.BoolVar(&o.keepOriginal, "keep-original", false, "keep the old bytes as a referrer of what stands for them")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the map; write nothing")
 	fs.StringVar(&o.mapFile, "map", "", "write the map as JSON to `FILE`")
-	fs.IntVar(&o.concurrency, "concurrency", graph.DefaultConcurrency, "blobs that move at once")
+	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	fs.StringVar(&o.format, "format", string(ui.KindText), "`FORM` of the result: text, table, json or go-template[=TEMPLATE]")
 	fs.StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
 	complete(cmd, "format", "text", "table", "json", "go-template")

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ type copyOptions struct {
 	concurrency int
 	noPreflight bool
 	dryRun      bool
+	resolve     []string
 }
 
 func newCopy(a *app) *cobra.Command {
@@ -48,7 +50,8 @@ registry blobs are mounted instead of sent.`,
 	fs.StringVar(&o.platform, "platform", "", "copy only this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index, as its own manifest")
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "copy without asking first what the destination takes")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
-	fs.IntVar(&o.concurrency, "concurrency", graph.DefaultConcurrency, "blobs that move at once")
+	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
 	o.from.register(cmd, &o.progressFlags, true)
 	o.to.register(cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
@@ -61,6 +64,8 @@ func runCopy(ctx context.Context, a *app, o *copyOptions, from, to string) error
 	if err != nil {
 		return err
 	}
+	o.from.resolve = append(slices.Clone(o.resolve), o.from.resolve...) // the side's own come last and win
+	o.to.resolve = append(slices.Clone(o.resolve), o.to.resolve...)
 	src, err := o.from.parse(from)
 	if err == nil {
 		err = require(src)

@@ -42,7 +42,7 @@ var exitCodes = []struct {
 	{exitNo, "the answer is no: verify found faults, diff differs, sync check is stale"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
-	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists"},
+	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},
 	{exitMismatch, "content is not what its digest says"},
 	{exitUnavailable, "no answer: network, timeout, throttled (worth trying again)"},
 	{exitInterrupted, "interrupted"},
@@ -91,8 +91,6 @@ var rules = []rule{
 	{syscall.EISDIR, exitFailed, "a directory stands where a file should be; choose another path"},
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},
 	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
-	{syscall.ENOTDIR, exitFailed, "choose another place: a file is where a directory should be"},
-	{syscall.EISDIR, exitFailed, "give a file: this is a directory"},
 	{syscall.EADDRINUSE, exitFailed, "choose another address; port 0 takes a free one"},
 }
 

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -240,4 +242,25 @@ func (f *progressFlags) quiet(a *app) told {
 // complete offers fixed values for a flag in shell completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// concurrencyFlag adds --concurrency, a number of at least 1.
+func concurrencyFlag(cmd *cobra.Command, to *int, otherwise int) {
+	*to = otherwise
+	cmd.Flags().Var((*atLeastOne)(to), "concurrency", "blobs that move at once")
+}
+
+// atLeastOne is a pflag.Value.
+type atLeastOne int
+
+func (n *atLeastOne) String() string { return strconv.Itoa(int(*n)) }
+func (n *atLeastOne) Type() string   { return "int" }
+
+func (n *atLeastOne) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < 1 {
+		return errors.New("it is a number of at least 1")
+	}
+	*n = atLeastOne(v)
+	return nil
 }

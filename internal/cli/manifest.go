@@ -70,7 +70,9 @@ func runManifestFetch(ctx context.Context, a *app, o *manifestFetchOptions, arg 
 	if err != nil {
 		return cannot("fetch the manifest of", ref, err)
 	}
-	m, err := fetchManifest(ctx, a, o, ref)
+	t := o.quiet(a)
+	m, err := fetchManifest(ctx, a, o, ref, t.sink)
+	t.finish()
 	if err != nil {
 		return cannot("fetch the manifest of", ref, err)
 	}
@@ -89,8 +91,8 @@ func runManifestFetch(ctx context.Context, a *app, o *manifestFetchOptions, arg 
 	return ui.Print(a.streams.Out, format, value, func(w io.Writer) error { return writeManifest(w, m.Raw, o.pretty) })
 }
 
-func fetchManifest(ctx context.Context, a *app, o *manifestFetchOptions, ref store.Ref) (m store.Manifest, err error) {
-	s, err := a.open(ref, &o.targetFlags, nil)
+func fetchManifest(ctx context.Context, a *app, o *manifestFetchOptions, ref store.Ref, sink store.Sink) (m store.Manifest, err error) {
+	s, err := a.open(ref, &o.targetFlags, sink)
 	if err != nil {
 		return m, err
 	}
@@ -318,7 +320,9 @@ func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, ar
 	if err != nil {
 		return cannot("delete", ref, err)
 	}
-	d, deleted, err := deleteManifest(ctx, a, o, ref)
+	t := o.quiet(a)
+	d, deleted, err := deleteManifest(ctx, a, o, ref, t.sink)
+	t.finish()
 	switch {
 	case err != nil && o.force && errors.Is(err, store.ErrNotFound):
 		return ui.Print(a.streams.Out, format, ui.Describe(ref, store.Descriptor{Digest: ref.Digest}), ui.DeleteText(ref, true))
@@ -333,8 +337,8 @@ func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, ar
 	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), ui.DeleteText(ref, false))
 }
 
-func deleteManifest(ctx context.Context, a *app, o *manifestDeleteOptions, ref store.Ref) (d store.Descriptor, deleted bool, err error) {
-	s, err := a.open(ref, &o.targetFlags, nil)
+func deleteManifest(ctx context.Context, a *app, o *manifestDeleteOptions, ref store.Ref, sink store.Sink) (d store.Descriptor, deleted bool, err error) {
+	s, err := a.open(ref, &o.targetFlags, sink)
 	if err != nil {
 		return d, false, err
 	}

@@ -196,7 +196,7 @@ one more (a:b:).`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runPush(cmd.Context(), a, o, args[0], args[1:]) },
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the digest that a push would make; use no network")
-	cmd.Flags().IntVar(&o.concurrency, "concurrency", graph.DefaultConcurrency, "blobs that move at once")
+	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)

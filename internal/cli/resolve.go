@@ -51,7 +51,9 @@ func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) erro
 	if err != nil {
 		return cannot("resolve", ref, err)
 	}
-	d, err := resolve(ctx, a, &o.targetFlags, ref, o.platform)
+	t := o.quiet(a)
+	d, err := o.resolve(ctx, a, ref, t.sink)
+	t.finish()
 	if err != nil {
 		return cannot("resolve", ref, err)
 	}
@@ -66,13 +68,13 @@ func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) erro
 }
 
 // resolve opens the store of ref and asks it what ref names.
-func resolve(ctx context.Context, a *app, t *targetFlags, ref store.Ref, platform string) (d store.Descriptor, err error) {
-	s, err := a.open(ref, t, nil)
+func (o *resolveOptions) resolve(ctx context.Context, a *app, ref store.Ref, sink store.Sink) (d store.Descriptor, err error) {
+	s, err := a.open(ref, &o.targetFlags, sink)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return resolveIn(ctx, s, ref, platform)
+	return resolveIn(ctx, s, ref, o.platform)
 }
 
 // resolveIn asks a store what ref names, or which of its manifests is for a platform.

@@ -50,11 +50,13 @@ func runTag(ctx context.Context, a *app, o *tagOptions, arg string, tags []strin
 	if err != nil {
 		return cannot("tag", ref, err)
 	}
-	m, err := tagAll(ctx, a, &o.targetFlags, ref, tags)
+	t := o.quiet(a)
+	m, err := o.tagAll(ctx, a, ref, tags, t.sink)
+	t.finish()
 	if err != nil {
 		return cannot("tag", ref, err)
 	}
-	value := ui.NewPushResult(ref.WithTags(tags...), m.Descriptor, ui.Notes{})
+	value := ui.NewPushResult(ref.WithTags(tags...), m.Descriptor, t.seen.Notes())
 	return ui.Print(a.streams.Out, format, value, value.TagText)
 }
 
@@ -73,8 +75,8 @@ func (o *tagOptions) checkTags(ref store.Ref, tags []string) error {
 
 // tagAll puts the exact bytes of the manifest again under each tag, which is
 // how the distribution-spec tags.
-func tagAll(ctx context.Context, a *app, t *targetFlags, ref store.Ref, tags []string) (m store.Manifest, err error) {
-	s, err := a.open(ref, t, nil)
+func (o *tagOptions) tagAll(ctx context.Context, a *app, ref store.Ref, tags []string, sink store.Sink) (m store.Manifest, err error) {
+	s, err := a.open(ref, &o.targetFlags, sink)
 	if err != nil {
 		return m, err
 	}
