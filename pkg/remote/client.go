@@ -80,6 +80,9 @@ func (o Options) withDefaults() Options {
 	if o.Stall == 0 {
 		o.Stall = DefaultStall
 	}
+	if o.Commit == 0 {
+		o.Commit = DefaultCommit
+	}
 	if o.MaxManifest == 0 {
 		o.MaxManifest = DefaultMaxManifest
 	}
@@ -94,7 +97,7 @@ func (o Options) withDefaults() Options {
 // Reading the body can fail with ErrUnavailable too, which is worth going on
 // from where it broke.
 func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
-	t := &trip{once: call.Once, scopes: newScopes(call.Request.Scope(), call.Request.MountScope()), repo: call.Request.Repo}
+	t := newTrip(call)
 	req, err := c.request(ctx, call, t)
 	if err != nil {
 		return nil, err

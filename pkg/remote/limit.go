@@ -15,17 +15,27 @@ import (
 // limit ends a request whose connection is silent for too long: while the body
 // is sent, before the answer's headers, and while its body is read. Time that
 // our own side takes, to make bytes or to use them, does not count.
+//
+// A registry that has all of a body may be silent for longer: it answers when
+// the content is hashed and moved, and to give up means to send it all again,
+// which ends the same way.
 type limit struct {
-	next  http.RoundTripper
-	stall time.Duration // below 0 is for ever
+	next   http.RoundTripper
+	stall  time.Duration // below 0 is for ever
+	commit time.Duration // instead of stall while the registry stores; below 0 is for ever
 }
 
 func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
-	w := &watch{ctx: ctx, cancel: cancel, stall: l.stall}
+	w := &watch{ctx: ctx, cancel: cancel, stall: l.stall, commit: l.stall}
+	if tripOf(req).stores && l.stall >= 0 && (l.commit < 0 || l.commit > l.stall) {
+		w.commit = l.commit
+	}
 	out := req.Clone(ctx)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = &sending{body: req.Body, w: w}
+	} else {
+		w.sent = true
 	}
 	w.arm(true)
 	resp, err := l.next.RoundTrip(out)
@@ -48,10 +58,13 @@ func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
 type watch struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	stall  time.Duration
+	stall  time.Duration // while bytes flow; below 0 is for ever
+	commit time.Duration // from the last byte of the request to the answer; the same
 
 	mu       sync.Mutex
 	timer    *time.Timer
+	late     stallError // what the timer, when it runs out, says
+	sent     bool       // the request was read to its end
 	answered bool
 }
 
@@ -60,13 +73,38 @@ type watch struct {
 func (w *watch) arm(sending bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.stall < 0 || sending && w.answered:
-	case w.timer == nil:
-		w.timer = time.AfterFunc(w.stall, func() { w.cancel(&stallError{w.stall}) })
-	default:
-		w.timer.Reset(w.stall)
+	if sending && w.answered {
+		return
 	}
+	w.late = stallError{after: w.stall}
+	if sending && w.sent {
+		w.late = stallError{after: w.commit, sent: true}
+	}
+	switch {
+	case w.late.after < 0:
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+	case w.timer == nil:
+		w.timer = time.AfterFunc(w.late.after, w.expire)
+	default:
+		w.timer.Reset(w.late.after)
+	}
+}
+
+func (w *watch) expire() {
+	w.mu.Lock()
+	late := w.late
+	w.mu.Unlock()
+	w.cancel(&late)
+}
+
+// end notes that the request was read to its end: what follows is the other
+// side's work.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent = true
 }
 
 func (w *watch) disarm(sending bool) {
@@ -93,7 +131,11 @@ func (w *watch) cause(err error) error {
 	return err
 }
 
-type stallError struct{ after time.Duration }
+// stallError is a connection that was silent for too long.
+type stallError struct {
+	after time.Duration
+	sent  bool // the other side had all of the request
+}
 
 func (e *stallError) Error() string {
 	return fmt.Sprintf("%v: no byte for %v", store.ErrUnavailable, e.after)
@@ -110,7 +152,11 @@ type sending struct {
 func (s *sending) Read(p []byte) (int, error) {
 	s.w.disarm(true)
 	defer s.w.arm(true)
-	return s.body.Read(p)
+	n, err := s.body.Read(p)
+	if err != nil {
+		s.w.end() // the last bytes are on their way: the transport reads ahead by no more than its buffer
+	}
+	return n, err
 }
 
 func (s *sending) Close() error { return s.body.Close() }

@@ -41,8 +41,13 @@ type Options struct {
 	// below 0 is never.
 	Retries int
 	MaxWait time.Duration
-	// Stall is how long a connection may be silent; 0 is DefaultStall.
+	// Stall is how long a connection may be silent; 0 is DefaultStall, below 0
+	// is for ever.
 	Stall time.Duration
+	// Commit is how long a registry may be silent once it has all of what it
+	// has to store, if that is longer than Stall; 0 is DefaultCommit, below 0 is
+	// for ever.
+	Commit time.Duration
 	// MaxManifest bounds a manifest, index, tag page or token in bytes; 0 is DefaultMaxManifest.
 	MaxManifest int64
 
@@ -59,7 +64,8 @@ const (
 	DefaultRetries           = 5
 	DefaultMaxWait           = 5 * time.Minute
 	DefaultStall             = 60 * time.Second
-	DefaultMaxManifest int64 = 4 << 20 // distribution-spec "Pushing manifests": registries SHOULD take 4 MiB
+	DefaultCommit            = 10 * time.Minute // a registry hashes and moves the whole blob before it answers
+	DefaultMaxManifest int64 = 4 << 20          // distribution-spec "Pushing manifests": registries SHOULD take 4 MiB
 )
 
 // ReferrersMode is how referrers are listed and recorded.

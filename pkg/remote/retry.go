@@ -25,6 +25,9 @@ const (
 	// refusedTries is how often a connection that nobody takes is tried
 	// again: a wrong port should be told soon.
 	refusedTries = 2
+	// silentTries is how often a request is sent again that was received, and
+	// not answered for as long as a registry may take to store something.
+	silentTries = 1
 )
 
 // retry sends a request again where that may help. Every request that reaches
@@ -110,6 +113,7 @@ func waitFor(ctx context.Context, d time.Duration) error {
 // how often at most.
 func reason(req *http.Request, resp *http.Response, err error) (why string, limit int) {
 	const often = int(^uint(0) >> 1)
+	var stall *stallError
 	switch {
 	case req.Context().Err() != nil:
 		return "", 0
@@ -117,6 +121,8 @@ func reason(req *http.Request, resp *http.Response, err error) (why string, limi
 		return "", 0
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return err.Error(), refusedTries
+	case errors.As(err, &stall) && stall.sent && tripOf(req).stores:
+		return err.Error(), silentTries
 	case err != nil:
 		return err.Error(), often
 	}

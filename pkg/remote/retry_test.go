@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -246,6 +247,33 @@ func TestStall(t *testing.T) {
 		c, _ := clientOf(t, s, Options{Stall: stall, Retries: -1})
 		if err := fails(t, c, put("a", strings.Repeat("x", 32<<20))); !errors.Is(err, store.ErrUnavailable) {
 			t.Error(err)
+		}
+	})
+	t.Run("while it stores", func(t *testing.T) {
+		t.Parallel()
+		s := hear(t, false, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			time.Sleep(5 * stall)
+		})
+		c, _ := clientOf(t, s, Options{Stall: stall, Commit: 100 * stall, Retries: -1})
+		must(t, c, put("a", "hello"))
+		must(t, c, call{Request: wire.Request{Kind: wire.UploadFinish, Repo: "a", Session: "1", Digest: dgst}}) // its bytes came before
+		for _, call := range []call{get("a"), {Request: wire.Request{Kind: wire.UploadStart, Repo: "a"}}} {
+			if err := fails(t, c, call); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("what stores nothing may be silent for long: %v", err)
+			}
+		}
+	})
+	t.Run("never stores", func(t *testing.T) {
+		t.Parallel()
+		s := hear(t, false, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			block(r)
+		})
+		c, waits := clientOf(t, s, Options{Stall: stall / 2, Commit: stall})
+		err := fails(t, c, put("a", "hello"))
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "no byte for 100ms") || len(*waits) != silentTries {
+			t.Errorf("%v after %d further tries", err, len(*waits))
 		}
 	})
 	t.Run("slow is no stall", func(t *testing.T) {

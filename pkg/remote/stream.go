@@ -74,14 +74,17 @@ func (r *repository) stream(ctx context.Context, b store.Blob) (store.Descriptor
 		if err == nil {
 			return d, nil
 		}
-		r.cancel(ctx, s)
-		if choice, _ := chooseChunked(err); own || choice != "" || !mayTryAgain(ctx, err) {
-			return store.Descriptor{}, err
-		}
-		if d.Digest != "" { // all was sent, and the PUT failed
-			if found, err := r.hasBlob(ctx, d); err != nil || found {
-				return d, err
+		choice, _ := chooseChunked(err)
+		final := own || choice != "" || !mayTryAgain(ctx, err)
+		if !final && d.Digest != "" { // all was sent, and the PUT failed
+			if found, lost := r.hasBlob(ctx, d); lost != nil || found {
+				r.cancel(ctx, s)
+				return d, lost
 			}
+		}
+		r.cancel(ctx, s)
+		if final {
+			return store.Descriptor{}, err
 		}
 		if try >= r.retries() {
 			return store.Descriptor{}, err

@@ -31,7 +31,7 @@ func (c *client) stack() (*auth, error) {
 	}
 	wire := func(t *http.Transport) http.RoundTripper {
 		c.transports = append(c.transports, t)
-		return &limit{next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall}
+		return &limit{next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall, commit: c.opts.Commit}
 	}
 	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
 	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other}

@@ -16,11 +16,22 @@ type trip struct {
 	repo   string // whose credential is used
 	scopes scopes // what the call needs to be allowed
 	once   bool   // not to be retried
+	stores bool   // the registry stores something before it answers
 
 	mu        sync.Mutex
 	note      string // why no further try was made
 	anonymous bool   // the registry asked for credentials and there were none
 	source    error  // why the body could not be read on our side
+}
+
+// newTrip is the trip of a call. A PUT stores also without a body: it closes an
+// upload whose bytes are there.
+func newTrip(c call) *trip {
+	method := c.Request.Method()
+	return &trip{
+		repo: c.Request.Repo, scopes: newScopes(c.Request.Scope(), c.Request.MountScope()), once: c.Once,
+		stores: method == http.MethodPut || c.Body != nil,
+	}
 }
 
 type tripKey struct{}

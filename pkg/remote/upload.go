@@ -236,7 +236,8 @@ func (r *repository) start(ctx context.Context, alg digest.Algorithm) (*session,
 }
 
 // send puts the content into an upload: into s, or a new one where that is nil
-// or failed. Whether a failed PUT stored the blob after all is asked first.
+// or failed. Whether a failed PUT stored the blob after all is asked first, and
+// before the upload is given up: the registry may still be at work on it.
 func (r *repository) send(ctx context.Context, d store.Descriptor, src *content, s *session) (err error) {
 	for try := 0; ; try++ {
 		if s == nil {
@@ -252,11 +253,12 @@ func (r *repository) send(ctx context.Context, d store.Descriptor, src *content,
 			r.cancel(ctx, s)
 			return err
 		}
+		found, lost := r.hasBlob(ctx, d)
 		r.cancel(ctx, s)
-		s = nil
-		if found, err := r.hasBlob(ctx, d); err != nil || found {
-			return err
+		if lost != nil || found {
+			return lost
 		}
+		s = nil
 		if try >= r.retries() {
 			return err
 		}

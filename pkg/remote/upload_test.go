@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -182,14 +183,14 @@ func TestPutLargeBlob(t *testing.T) {
 		{name: "is there", head: there, how: store.Present, asked: []string{head}},
 		{name: "is there with another size", head: answer(200, "", "Content-Length", "7"), how: store.Sent, asked: []string{head, post, put}},
 		{name: "is not there", how: store.Sent, asked: []string{head, post, put}},
-		{name: "PUT fails once", put: lost(), how: store.Sent, asked: []string{head, post, put, "DELETE blobs/uploads/1", head, post, put}},
+		{name: "PUT fails once", put: lost(), how: store.Sent, asked: []string{head, post, put, head, "DELETE blobs/uploads/1", post, put}},
 		{
 			name: "PUT fails and has stored it", head: turns(answer(404, ""), there), put: lost(), how: store.Sent,
-			asked: []string{head, post, put, "DELETE blobs/uploads/1", head},
+			asked: []string{head, post, put, head, "DELETE blobs/uploads/1"},
 		},
 		{
 			name: "the session is gone", put: turns(answer(404, code("BLOB_UPLOAD_UNKNOWN")), answer(201, "")), how: store.Sent,
-			asked: []string{head, post, put, "DELETE blobs/uploads/1", head, post, put},
+			asked: []string{head, post, put, head, "DELETE blobs/uploads/1", post, put},
 		},
 		{name: "refused", put: answer(400, code("SIZE_INVALID")), err: store.ErrRefused, asked: []string{head, post, put, "DELETE blobs/uploads/1"}},
 	} {
@@ -208,6 +209,25 @@ func TestPutLargeBlob(t *testing.T) {
 			asked(tc.asked...)
 		})
 	}
+}
+
+// A registry that does not answer to the last PUT may have the blob, or be at
+// work on it: it is asked before the upload is given up, and nothing is sent twice.
+func TestPutThatIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	on := uploads(map[string]http.HandlerFunc{"PUT blobs/uploads/1": func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(5 * time.Second):
+		}
+	}})
+	s, st := newScript(t, Options{Retries: 1, Commit: time.Second, Stall: 500 * time.Millisecond}, on)
+	b, asked := large(t, s)
+	on["HEAD blobs/"+b.Digest.String()] = turns(answer(404, ""), answer(200, "", "Content-Length", "1048577"))
+	if p, err := st.PutBlob(t.Context(), b); err != nil || p.How != store.Sent {
+		t.Errorf("got %q, %v", p.How, err)
+	}
+	asked(head, post, "PUT blobs/uploads/1?digest={d} [1048577]", head, "DELETE blobs/uploads/1")
 }
 
 // unnamed is b as a file is pushed: its digest is learnt by reading.
@@ -244,7 +264,7 @@ func TestPutUnnamedBlob(t *testing.T) {
 		},
 		{
 			name: "PUT fails once", put: turns(answer(502, ""), answer(201, "")), size: smallBlob + 1,
-			asked: []string{post, patch, put, "DELETE blobs/uploads/1", head, post, patch, put},
+			asked: []string{post, patch, put, head, "DELETE blobs/uploads/1", post, patch, put},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
