@@ -171,8 +171,3 @@ func require(ref store.Ref) error {
 	}
 	return nil
 }
-
-// kindOfStore is the word in brackets that ORAS prints before a reference.
-func kindOfStore(ref store.Ref) string {
-	return "[" + string(ref.Scheme) + "]"
-}

@@ -67,7 +67,7 @@ func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		"":          "",
 		"plain.txt": "plain.txt",
-		"Grüße, 写真, 👩‍💻, می‌خواهم": "Grüße, 写真, 👩‍💻, می‌خواهم",
+		"Grüße, 写真, 👩‍💻, می\u200cخواهم": "Grüße, 写真, 👩‍💻, می\u200cخواهم",
 		"a\nb\tc\rd":                      `a\nb\tc\rd`,
 		"\x1b[2J\a\x00":                   `\u001b[2J\u0007\u0000`,
 		"del\x7f c1\u009b":                `del\u007f c1\u009b`,

@@ -48,10 +48,10 @@ func checkName(name string, windows bool) error {
 // of that name.
 func checkWindowsPart(part string) error {
 	if i := strings.IndexAny(part, `\:<>"|?*`); i >= 0 {
-		return fmt.Errorf("Windows forbids %q in names", part[i])
+		return fmt.Errorf("%q is not allowed in names on Windows", part[i])
 	}
 	if part != "" && part != "." && strings.HasSuffix(strings.TrimRight(part, " "), ".") || strings.HasSuffix(part, " ") {
-		return errors.New("Windows drops a dot or space at the end of a name")
+		return errors.New("a dot or space at the end of a name is dropped on Windows")
 	}
 	stem, _, _ := strings.Cut(strings.ToUpper(part), ".")
 	stem = strings.TrimRight(stem, " ")

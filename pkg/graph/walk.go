@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -85,7 +84,6 @@ type walk struct {
 	src  store.Reader
 	opts WalkOptions
 
-	mu    sync.Mutex
 	nodes map[digest.Digest]*Node
 	order []digest.Digest // as found, which is the same in every run
 	seen  map[digest.Digest]bool
