@@ -31,7 +31,7 @@ type PackRequest struct {
 	Annotations  Annotations       // by AnnotationsManifest, AnnotationsConfig or File.Path
 	Created      *time.Time        // adds org.opencontainers.image.created; nil adds none
 	Dir          string            // where relative paths begin; "" is the working directory
-	AnyPath      bool              // take absolute paths and ".." (--disable-path-validation)
+	AnyPath      bool              // take what Unpack refuses: absolute paths, "..", odd names and links (--disable-path-validation)
 	Compression  Compression       // of directories; "" is by the media type, else the default
 	Preserve     Preserve          // of directories
 	SourceDate   *time.Time        // times in tars of directories (SOURCE_DATE_EPOCH); nil is zero
@@ -149,7 +149,7 @@ func (p *Package) addFile(ctx context.Context, r PackRequest, f File, titles map
 	title := orElse(f.Title, titleOf(f.Path))
 	var dir *directory
 	if info.IsDir() {
-		dir = &directory{path: at, prefix: title, preserve: r.Preserve, date: r.SourceDate, anyLink: r.AnyPath}
+		dir = &directory{path: at, prefix: title, preserve: r.Preserve, date: r.SourceDate, anyPath: r.AnyPath}
 		if dir.compress, base.MediaType, err = compressionOf(r.Compression, f.MediaType); err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ type directory struct {
 	compress Compression
 	preserve Preserve
 	date     *time.Time // all times; with preserve.MTime the latest time
-	anyLink  bool       // pack links that lead out of the tree
+	anyPath  bool       // pack names and links that Unpack refuses
 	state    [sha256.Size]byte
 
 	mu       sync.Mutex
@@ -120,6 +120,9 @@ func (d *directory) walkDir(ctx context.Context, root *os.Root, rel string, visi
 			return err
 		}
 		child := path.Join(rel, name)
+		if err := checkName(child, false); err != nil && !d.anyPath {
+			return d.notForPull(child, err)
+		}
 		if strings.HasSuffix(name, "/") {
 			if err := d.walkDir(ctx, root, child, visit); err != nil {
 				return err
@@ -175,8 +178,8 @@ func (d *directory) leaf(root *os.Root, rel string) (entry, error) {
 			return entry{}, d.vanished(rel, err)
 		}
 		e.link = filepath.ToSlash(e.link)
-		if err := checkLink(rel, e.link, false); err != nil && !d.anyLink {
-			return entry{}, fmt.Errorf("%w: %s: %w; it could not be unpacked", store.ErrUsage, d.at(rel), err)
+		if err := checkLink(rel, e.link, false); err != nil && !d.anyPath {
+			return entry{}, d.notForPull(rel, err)
 		}
 	case info.IsDir():
 		return entry{}, fmt.Errorf("%w: %s became a directory", store.ErrChanged, d.at(rel))
@@ -184,6 +187,12 @@ func (d *directory) leaf(root *os.Root, rel string) (entry, error) {
 		return entry{}, fmt.Errorf("%w: %s is neither file, directory nor symbolic link (%s)", store.ErrUsage, d.at(rel), info.Mode().Type())
 	}
 	return e, nil
+}
+
+// notForPull is ErrUsage for an entry that Unpack would refuse: who packs it
+// would not see that nobody gets it.
+func (d *directory) notForPull(rel string, err error) error {
+	return fmt.Errorf("%w: %s: %w; it could not be unpacked (--disable-path-validation packs it all the same)", store.ErrUsage, d.at(rel), err)
 }
 
 func (d *directory) at(rel string) string { return filepath.Join(d.path, filepath.FromSlash(rel)) }
