@@ -35,6 +35,7 @@ func TestExitCodes(t *testing.T) {
 		store.ErrTooLarge:                              6,
 		store.ErrMismatch:                              7,
 		store.ErrInvalid:                               7,
+		store.ErrPath:                                  7,
 		store.ErrChanged:                               7,
 		store.ErrUnavailable:                           8,
 		store.ErrLocked:                                8,

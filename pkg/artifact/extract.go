@@ -77,7 +77,7 @@ func (u *unpacking) eachEntry(ctx context.Context, t *target, sum io.Writer, vis
 		}
 		rel, err := entryPath(h.Name, t.title)
 		if err != nil {
-			return fmt.Errorf("%w: entry %q: %w", store.ErrInvalid, h.Name, err)
+			return classed(fmt.Errorf("entry %q: %w", h.Name, err))
 		}
 		if err := visit(h, rel, tr); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (l *limitedReader) tooLarge() error {
 func entryPath(name, title string) (string, error) {
 	clean, top := path.Clean(name), path.Clean(title)
 	if strings.Contains("/"+name+"/", "/../") && !strings.Contains(top, "..") { // a title with ".." was allowed
-		return "", errors.New(`".." leads out of the directory`)
+		return "", fmt.Errorf(`%w: by ".."`, store.ErrPath)
 	}
 	rel := clean
 	switch {
@@ -139,7 +139,7 @@ func entryPath(name, title string) (string, error) {
 	case top != ".":
 		var ok bool
 		if rel, ok = strings.CutPrefix(clean, strings.TrimSuffix(top, "/")+"/"); !ok {
-			return "", fmt.Errorf("it is not below %q", title)
+			return "", fmt.Errorf("%w: it is not below %q", store.ErrPath, title)
 		}
 	}
 	return rel, checkName(rel, runtime.GOOS == "windows")
@@ -154,7 +154,7 @@ type entries map[string]byte
 // directory, such as a link that came before.
 func (seen entries) add(h *tar.Header, rel, title string) error {
 	fail := func(format string, args ...any) error {
-		return fmt.Errorf("%w: entry %q: %w", store.ErrInvalid, h.Name, fmt.Errorf(format, args...))
+		return classed(fmt.Errorf("entry %q: %w", h.Name, fmt.Errorf(format, args...)))
 	}
 	for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
 		if kind, ok := seen[dir]; ok && kind != tar.TypeDir {

@@ -172,6 +172,10 @@ func TestExtractTakes(t *testing.T) {
 
 // Tricks with entries end before anything is written.
 func TestExtractRefuses(t *testing.T) {
+	leadsOut := map[string]bool{
+		"parent": true, "far parent": true, "absolute": true, "beside": true, "name begins alike": true, "link out": true, "absolute link": true,
+		"link deep out": true, "link by way of a link": true, "the same from deeper": true, "hard link out": true, "hard link to the parent": true,
+	}
 	for name, headers := range map[string][]*tar.Header{
 		"parent":                  {file("d/../x", "")},
 		"far parent":              {file("d/a/../../../x", "")},
@@ -208,8 +212,12 @@ func TestExtractRefuses(t *testing.T) {
 			write(t, top+"/out/d/old", "old")
 			want := tree(t, top)
 			_, err := Unpack(context.Background(), s, manifest(t, s.packed(t, "d", Gzip, raw)), UnpackOptions{Dir: top + "/out"})
-			if !errors.Is(err, store.ErrInvalid) {
-				t.Errorf("%v, want ErrInvalid", err)
+			class := store.ErrInvalid
+			if leadsOut[name] {
+				class = store.ErrPath
+			}
+			if !errors.Is(err, class) {
+				t.Errorf("%v, want %v", err, class)
 			}
 			if diff := cmp.Diff(want, tree(t, top)); diff != "" {
 				t.Errorf("something was written:\n%s", diff)

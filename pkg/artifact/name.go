@@ -7,21 +7,33 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/stet-oci/stet/pkg/store"
 )
 
 // maxName is how many bytes one element of a path may have; file systems in
 // common use agree on it.
 const maxName = 255
 
+// classed gives what checkName and checkLink say a class: ErrPath, which they
+// name themselves, else ErrInvalid.
+func classed(err error) error {
+	if errors.Is(err, store.ErrPath) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrInvalid, err)
+}
+
 // checkName says why a slash-separated name must not become a path below a
-// directory, or nil. Windows reads more characters and names as special; the
+// directory, or nil. A name that leads out is ErrPath; other faults have no
+// class, since it depends on who made the name. Windows reads more characters and names as special; the
 // flag is a parameter so that its rules are tested everywhere.
 func checkName(name string, windows bool) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")
 	case strings.HasPrefix(name, "/"):
-		return errors.New("the path is absolute")
+		return fmt.Errorf("%w: it is absolute", store.ErrPath)
 	case path.Clean(name) == ".":
 		return errors.New("the path names the directory itself")
 	}
@@ -30,7 +42,7 @@ func checkName(name string, windows bool) error {
 	}
 	for _, part := range strings.Split(name, "/") {
 		if part == ".." {
-			return errors.New(`".." leads out of the directory`)
+			return fmt.Errorf(`%w: by ".."`, store.ErrPath)
 		}
 		if len(part) > maxName {
 			return fmt.Errorf("a part of it is longer than %d bytes", maxName)
@@ -73,7 +85,7 @@ func isPortDigit(s string) bool {
 }
 
 // checkLink says why the target of a symbolic link may lead out of the
-// directory, or nil. name is the link's own path below that directory.
+// directory, which is ErrPath, or nil. name is the link's own path below that directory.
 //
 // A target is any number of ".." and then names. With ".." after a name the
 // text does not tell where the kernel ends up, because the name may be a link
@@ -81,7 +93,7 @@ func isPortDigit(s string) bool {
 // reason as this one.
 func checkLink(name, target string, windows bool) error {
 	if windows && strings.ContainsAny(target, `\:`) || strings.HasPrefix(target, "/") || target == "" {
-		return fmt.Errorf("the symbolic link to %q leads out of the directory", target)
+		return fmt.Errorf("%w: by the symbolic link to %q", store.ErrPath, target)
 	}
 	if strings.ContainsRune(target, 0) {
 		return errors.New("the target of the symbolic link has a NUL")
@@ -94,9 +106,9 @@ func checkLink(name, target string, windows bool) error {
 		case part != "..":
 			down = true
 		case down:
-			return fmt.Errorf(`the symbolic link to %q goes down and up again, so that it may lead anywhere`, target)
+			return fmt.Errorf(`%w: the symbolic link to %q goes down and up again, so that it may lead anywhere`, store.ErrPath, target)
 		case depth == 0:
-			return fmt.Errorf("the symbolic link to %q leads out of the directory", target)
+			return fmt.Errorf("%w: by the symbolic link to %q", store.ErrPath, target)
 		default:
 			depth--
 		}

@@ -37,7 +37,7 @@ func (u *unpacking) check(ctx context.Context) error {
 	byPath := map[string]*target{}
 	for _, t := range u.targets {
 		if err := u.checkTitle(t); err != nil {
-			return fmt.Errorf("%w: title %q of layer %s: %w", store.ErrInvalid, t.title, t.desc.Digest, err)
+			return classed(fmt.Errorf("title %q of layer %s: %w", t.title, t.desc.Digest, err))
 		}
 		if err := u.locate(t); err != nil {
 			return err
@@ -73,6 +73,8 @@ func (u *unpacking) checkTitle(t *target) error {
 		return errors.New("it has control characters")
 	case u.AllowTraversal && !filepath.IsLocal(filepath.FromSlash(t.title)):
 		return nil
+	case u.AllowTraversal:
+		return checkName(path.Clean(t.title), runtime.GOOS == "windows")
 	}
 	return checkName(t.title, runtime.GOOS == "windows")
 }

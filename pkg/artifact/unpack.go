@@ -28,7 +28,7 @@ const (
 type UnpackOptions struct {
 	Dir            string // output directory, made if need be; "" is the working directory
 	KeepOld        bool   // an existing file is ErrExists instead of being replaced
-	AllowTraversal bool   // titles may be absolute and have ".."
+	AllowTraversal bool   // titles may be absolute and have ".."; entries of a packed directory never
 	Config         string // save the config under this name; "" does not
 	ConfigType     string // save it only where it has this media type
 	Concurrency    int    // blobs in work at once; 0 is DefaultUnpackConcurrency
@@ -66,7 +66,8 @@ type Result struct {
 // error before that there is nothing new in the directory but, where ctx ended
 // or the source was unavailable, the partial files that the next Unpack of the
 // same content goes on from. A title or tar
-// entry that leads out of it is ErrInvalid, content that is not what its
+// entry that leads out of it is ErrPath, another that cannot be written
+// ErrInvalid, content that is not what its
 // descriptor says ErrMismatch, and something in the way ErrExists.
 //
 // Unpack proves all bytes itself; src need not.

@@ -29,6 +29,9 @@ var (
 	ErrMismatch = errors.New("content does not match its digest")
 	// ErrInvalid: a document from outside breaks its specification.
 	ErrInvalid = errors.New("invalid document")
+	// ErrPath: a title or an entry of a tar names a path outside of the
+	// directory that it belongs to.
+	ErrPath = errors.New("a path leads out of the directory")
 	// ErrTooLarge: content is over a limit.
 	ErrTooLarge = errors.New("too large")
 	// ErrUnavailable: no answer, or one that is worth trying again later.
