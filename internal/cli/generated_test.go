@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/graph"
 )
 
 var update = flag.Bool("update", false, "write the generated files anew")
@@ -54,6 +56,22 @@ func TestGenerated(t *testing.T) {
 	}
 	for _, dir := range []string{"completions", "docs/commands", "docs/man"} {
 		compare(t, filepath.Join(made, dir), filepath.Join("..", "..", dir))
+	}
+}
+
+// Every command that moves blobs moves as many at once.
+func TestConcurrencyIsOneDefault(t *testing.T) {
+	n := 0
+	for _, c := range tree().Commands() {
+		if f := c.Flags().Lookup("concurrency"); f != nil && strings.HasPrefix(f.Usage, "blobs") {
+			n++
+			if f.DefValue != strconv.Itoa(graph.DefaultConcurrency) {
+				t.Errorf("%s: %s blobs at once, elsewhere %d", c.Name(), f.DefValue, graph.DefaultConcurrency)
+			}
+		}
+	}
+	if n < 4 {
+		t.Errorf("only %d commands have the flag", n)
 	}
 }
 

@@ -72,8 +72,15 @@ func TestDecideHolds(t *testing.T) {
 
 func TestDecideTypes(t *testing.T) {
 	for _, r := range []Request{
-		{ArtifactType: "thing"}, {ArtifactType: "a/b/c"}, {ArtifactType: "a/b; charset=utf-8"}, {ArtifactType: "a/" + strings.Repeat("b", 128)},
-		{ArtifactType: "a /b"}, {ArtifactType: "a/b\n"}, {Config: true, ConfigType: "x"}, {ConfigType: "a/b"}, {Kind: "docker"},
+		{ArtifactType: "thing"},
+		{ArtifactType: "a/b/c"},
+		{ArtifactType: "a/b; charset=utf-8"},
+		{ArtifactType: "a/" + strings.Repeat("b", 128)},
+		{ArtifactType: "a /b"},
+		{ArtifactType: "a/b\n"},
+		{Config: true, ConfigType: "x"},
+		{ConfigType: "a/b"},
+		{Kind: "docker"},
 		{Config: true, ConfigType: "application/vnd.oci.empty.v1+json"},
 		{Kind: KindImageV10, Config: true, ConfigType: "application/vnd.oci.empty.v1+json"},
 	} {

@@ -188,8 +188,22 @@ func TestUnpackConfig(t *testing.T) {
 // anything is there.
 func TestUnpackTitles(t *testing.T) {
 	for _, titles := range [][]string{
-		{"ok", ".."}, {"ok", "../x"}, {"a/../../x"}, {"a/../x"}, {"/tmp/x"}, {"."}, {"./"}, {"a\x00b"}, {"a\nb"}, {"a\x1b[2J"}, {"a\u0085b"},
-		{strings.Repeat("n", 256)}, {"x", "x"}, {"x", "./x"}, {"x", "y", "x/y"}, {"x//y", "x/y"},
+		{"ok", ".."},
+		{"ok", "../x"},
+		{"a/../../x"},
+		{"a/../x"},
+		{"/tmp/x"},
+		{"."},
+		{"./"},
+		{"a\x00b"},
+		{"a\nb"},
+		{"a\x1b[2J"},
+		{"a\u0085b"},
+		{strings.Repeat("n", 256)},
+		{"x", "x"},
+		{"x", "./x"},
+		{"x", "y", "x/y"},
+		{"x//y", "x/y"},
 	} {
 		s := &source{}
 		var layers []store.Descriptor
