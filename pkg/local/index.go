@@ -40,6 +40,8 @@ func newIndex() *index {
 // parseIndex is ErrInvalid where the document is damaged. Media types that
 // stet does not know are no error (image-layout.md, "index.json file").
 func parseIndex(raw []byte) (*index, error) {
+	// A name that stands twice means one thing to one tool and another to the
+	// next: refused, before anything is read from it.
 	if err := store.CheckJSON(raw); err != nil {
 		return nil, err
 	}
@@ -54,6 +56,7 @@ func parseIndex(raw []byte) (*index, error) {
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return nil, fmt.Errorf("%w: %s", store.ErrInvalid, err)
 	}
+	// Some tools leave both fields out; what is there must be right.
 	if head.SchemaVersion != nil && *head.SchemaVersion != 2 {
 		return nil, fmt.Errorf("%w: its schemaVersion is %d, not 2", store.ErrInvalid, *head.SchemaVersion)
 	}
@@ -109,6 +112,8 @@ func (x *index) bytes() []byte {
 	return fields.bytes()
 }
 
+// clone may be changed: entries are replaced as a whole, never changed in
+// their place, so that their bytes can be shared.
 func (x *index) clone() *index { return &index{x.fields, slices.Clone(x.entries)} }
 
 // find gives what ref names. Of two entries with one tag the later stands, as
@@ -192,6 +197,7 @@ func (x *index) count(d digest.Digest) (n int) {
 	return n
 }
 
+// retag reads the entry anew, so that its parsed fields never differ from its bytes.
 func (x *index) retag(at int, tag string) error {
 	raw, err := withTag(x.entries[at].raw, tag)
 	if err != nil {
@@ -227,10 +233,10 @@ func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
 		notes = append(notes, field{ocispec.AnnotationRefName, quote(tag)})
 	}
 	switch {
-	case at < 0 && len(notes) == 0:
+	case at < 0 && len(notes) == 0: // nothing to take away from
 	case at < 0:
 		fields = append(fields, field{"annotations", notes.bytes()})
-	case len(notes) == 0:
+	case len(notes) == 0: // as it was before the tag came
 		fields = slices.Delete(fields, at, at+1)
 	default:
 		fields[at].value = notes.bytes()
@@ -246,6 +252,8 @@ type field struct {
 	value json.RawMessage
 }
 
+// parseObject reads token by token: a map would lose the order, and with it
+// the bytes that another tool may have signed or compared.
 func parseObject(raw []byte) (object, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {

@@ -79,6 +79,7 @@ type layout struct {
 	mount func(b store.Blob) (put store.Put, ok bool, err error) // nil stands alone
 	home  string                                                 // Blob.Home of what lies in it
 	busy  chan struct{}                                          // one goroutine changes index.json at a time
+	swept sync.Once                                              // what dead writers left was removed
 
 	mu     sync.Mutex
 	raw    []byte // index.json as it was last read, and what it says

@@ -36,6 +36,8 @@ func (l *layout) node(root *os.Root, d store.Descriptor) (node, error) {
 	} else if err != nil {
 		return node{}, err
 	}
+	// A damaged manifest is an error and not one without edges: a list that
+	// lacks a signature must not look complete.
 	m, err := l.manifest(root, store.Plain(d))
 	if err != nil {
 		return node{}, err
@@ -61,6 +63,7 @@ func (l *layout) walk(ctx context.Context, root *os.Root, x *index, visit func(s
 	for _, e := range x.entries {
 		open = append(open, e.Descriptor)
 	}
+	// An index may name what others name, and a damaged one may seem to name itself.
 	seen := map[digest.Digest]bool{}
 	for len(open) > 0 {
 		d := open[0]
@@ -97,7 +100,7 @@ func (l *layout) Referrers(
 			return
 		}
 		defer root.Close()
-		more := true
+		more := true // until the reader breaks off: then not even an error may follow
 		err = l.walk(ctx, root, x, func(d store.Descriptor, n node) bool {
 			if n.subject != subject || subject == "" || artifactType != "" && n.listed.ArtifactType != artifactType {
 				return true
@@ -106,6 +109,7 @@ func (l *layout) Referrers(
 				return true // it was deleted since it was read
 			}
 			listed := n.listed
+			// The cached map must not be changed by who reads the list.
 			listed.Annotations = maps.Clone(listed.Annotations)
 			more = yield(listed, nil)
 			return more
@@ -128,7 +132,7 @@ func (l *layout) resolveChild(
 	if err != nil {
 		return d, err
 	}
-	if d.Size = size; size > maxManifest {
+	if d.Size = size; size > maxManifest { // surely a layer, not worth reading
 		return d, absent
 	}
 	raw, err := readFile(root, blobPath(dgst), maxManifest)

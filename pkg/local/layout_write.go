@@ -1,10 +1,12 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -15,8 +17,14 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// PutBlob leaves the blob proven and under its final name, or nothing. A blob
-// that is there is not read again: its name is its digest.
+// PutBlob leaves the blob proven and under its final name, or nothing.
+//
+// A blob whose digest is known, and that lies here with its size, is Present:
+// neither the source nor the file is read, which is what makes a copy of
+// something mostly there quick. So a file that was damaged without changing
+// its length stays as it is; store.Verify finds it when it is read. It is
+// mended by bytes that had to be read anyway, as those of a blob without
+// digest, or by DeleteBlob and another put.
 func (l *layout) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
 	if err := context.Cause(ctx); err != nil {
 		return store.Put{}, err
@@ -47,7 +55,9 @@ func (l *layout) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
 }
 
 // present gives d with its size where a file of that size holds it. A file of
-// another size is the remains of a crash, and as good as absent.
+// another size is the remains of a crash, and as good as absent. The bytes are
+// not read: to hash gigabytes for a question that is asked of every blob would
+// cost more than the copy, and store.Verify proves what is read.
 func (l *layout) present(d store.Descriptor) (store.Descriptor, error) {
 	root, err := l.root()
 	if err != nil {
@@ -63,55 +73,58 @@ func (l *layout) present(d store.Descriptor) (store.Descriptor, error) {
 }
 
 // ingest writes a blob beside its place, proves it, and moves it there. Any
-// number of writers may bring the same blob.
+// number of writers may bring the same blob. An old file of its name stays
+// only where it proves right, too; otherwise it is the remains of a crash or
+// was damaged since, and the new bytes take its place.
 func (l *layout) ingest(ctx context.Context, root *os.Root, b store.Blob) (store.Put, error) {
-	temp, f, err := tempFile(root)
+	f, err := l.newIngest(root)
 	if err != nil {
 		return store.Put{}, l.fail(err)
 	}
+	defer f.discard()
 	put := store.Put{How: store.Sent}
-	put.Descriptor, err = fill(ctx, f, b)
-	if err == nil {
-		if size, missing := l.size(root, put.Digest); missing == nil && size == put.Size {
-			put.How = store.Present // learnt only now, or another writer was first
-			_ = root.Remove(temp)
-			return put, nil
-		}
-		err = moveBlob(root, temp, put.Digest)
+	if put.Descriptor, err = fill(ctx, f.File, b); err != nil {
+		return store.Put{}, l.fail(err)
 	}
-	if err != nil {
-		_ = root.Remove(temp)
+	if proves(ctx, root, put.Descriptor) {
+		put.How = store.Present // learnt only now, or another writer was first
+		return put, nil
+	}
+	name := blobPath(put.Digest)
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return store.Put{}, l.fail(err)
+	}
+	if err := f.rename(name); err != nil {
 		return store.Put{}, l.fail(err)
 	}
 	return put, nil
 }
 
-// fill writes b to a file, proven and safe from a loss of power, and closes it.
-func fill(ctx context.Context, f *os.File, b store.Blob) (store.Descriptor, error) {
+// proves reads the file of d and says whether it has d's bytes. To read it
+// costs less than to make the new file last, and a file that stays is still
+// one file with those that other layouts linked to it. A doubt is a no: to
+// replace good bytes by the same does no harm.
+func proves(ctx context.Context, root *os.Root, d store.Descriptor) bool {
+	f, size, err := openFile(root, blobPath(d.Digest))
+	if err != nil {
+		return false
+	}
 	defer f.Close()
+	if size != d.Size {
+		return false // without reading it
+	}
+	_, err = take(ctx, io.Discard, f, d)
+	return err == nil
+}
+
+// fill writes b to a file, proven.
+func fill(ctx context.Context, f *os.File, b store.Blob) (store.Descriptor, error) {
 	rc, err := b.Open(ctx, 0)
 	if err != nil {
 		return b.Descriptor, err
 	}
 	defer rc.Close()
-	got, err := take(ctx, f, rc, b.Descriptor)
-	if err != nil {
-		return got, err
-	}
-	if err := f.Sync(); err != nil {
-		return got, err
-	}
-	return got, f.Close()
-}
-
-// moveBlob gives a proven blob its name. An old file of that name is replaced:
-// it has the same bytes, or is the remains of a crash.
-func moveBlob(root *os.Root, temp string, d digest.Digest) error {
-	name := blobPath(d)
-	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-		return err
-	}
-	return root.Rename(temp, name)
+	return take(ctx, f, rc, b.Descriptor)
 }
 
 // write runs a change on a layout, which is created for it. A change that
@@ -132,6 +145,7 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 		return err
 	}
 	defer root.Close()
+	// Content first: a directory becomes a layout only when it holds something.
 	err = change(root)
 	if err == nil {
 		err = l.initialize(ctx, root)
@@ -156,12 +170,14 @@ func (l *layout) initialize(ctx context.Context, root *os.Root) error {
 		return l.fail(err)
 	}
 	defer unlock()
-	return l.initializeLocked(root)
+	return l.initializeLocked(root) // which looks again: another process may have been first
 }
 
+// initializeLocked leaves files that are there as they are, also damaged ones:
+// they may name manifests that nothing else remembers.
 func (l *layout) initializeLocked(root *os.Root) error {
 	if !exists(root, indexFile) {
-		if err := writeFile(root, indexFile, newIndex().bytes()); err != nil {
+		if err := l.writeFile(root, indexFile, newIndex().bytes()); err != nil {
 			return l.fail(err)
 		}
 	}
@@ -170,11 +186,13 @@ func (l *layout) initializeLocked(root *os.Root) error {
 		if err != nil {
 			return err
 		}
-		return l.fail(writeFile(root, layoutFile, raw))
+		return l.fail(l.writeFile(root, layoutFile, raw))
 	}
 	return nil
 }
 
+// exists takes anything there for existing, a link that leads nowhere too, so
+// that it is never overwritten as if it were missing.
 func exists(root *os.Root, name string) bool {
 	_, err := root.Lstat(name)
 	return !errors.Is(err, fs.ErrNotExist)
@@ -195,15 +213,16 @@ func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (b
 	if err != nil {
 		return err
 	}
-	x = x.clone()
+	x = x.clone() // readers hold the other one
 	changed, err := change(x)
 	if err != nil || !changed {
 		return err
 	}
 	raw := x.bytes()
-	if err := writeFile(root, indexFile, raw); err != nil {
+	if err := l.writeFile(root, indexFile, raw); err != nil {
 		return l.fail(err)
 	}
+	// The next read finds these very bytes, and parses nothing.
 	l.mu.Lock()
 	l.raw, l.parsed = raw, x
 	l.mu.Unlock()
@@ -239,16 +258,18 @@ func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...stri
 	})
 }
 
-// writeManifest puts the bytes of m in their place before index.json names them.
+// writeManifest puts the bytes of m in their place before index.json names
+// them. What lies there is compared byte for byte: a manifest is small, and a
+// damaged one would make the layout unreadable for ever.
 func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
-	if size, err := l.size(root, m.Digest); err == nil && size == m.Size {
+	name := blobPath(m.Digest)
+	if old, err := readFile(root, name, m.Size); err == nil && bytes.Equal(old, m.Raw) {
 		return nil
 	}
-	name := blobPath(m.Digest)
 	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return l.fail(err)
 	}
-	return l.fail(writeFile(root, name, m.Raw))
+	return l.fail(l.writeFile(root, name, m.Raw))
 }
 
 // change is write for what must be there already.
@@ -275,7 +296,9 @@ func (l *layout) DeleteBlob(ctx context.Context, d store.Descriptor) error {
 	})
 }
 
-// DeleteManifest takes the manifest from index.json, then removes its file.
+// DeleteManifest takes the manifest from index.json, then removes its file. In
+// this order a crash leaves a file that nothing names, which harms nobody, and
+// never a name without its file.
 func (l *layout) DeleteManifest(ctx context.Context, d store.Descriptor) error {
 	if err := store.CheckDigest(d.Digest); err != nil {
 		return err
@@ -284,6 +307,7 @@ func (l *layout) DeleteManifest(ctx context.Context, d store.Descriptor) error {
 		if x.remove(d.Digest) {
 			return true, nil
 		}
+		// The child of an index is not listed, and can be deleted all the same.
 		_, err := l.resolveChild(ctx, root, x, d.Digest)
 		return false, err
 	})

@@ -97,13 +97,14 @@ func (r *layouts) names(ctx context.Context) ([]string, error) {
 	}
 	defer root.Close()
 	var names []string
+	// WalkDir follows no links: a loop of them would never end.
 	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err := errors.Join(err, context.Cause(ctx)); err != nil {
 			return err
 		}
 		if entry.IsDir() {
 			if name != "." && checkPath(name) != nil {
-				return fs.SkipDir
+				return fs.SkipDir // no repository below it could be asked for
 			}
 			return nil
 		}
@@ -116,6 +117,9 @@ func (r *layouts) names(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
+// Repository gives the same layout for the same name, so that all who ask for
+// it share what was read. One that does not exist yet is not kept: who asks
+// for many names, as any client of a server may, would fill the memory.
 func (r *layouts) Repository(_ context.Context, name string) (store.Store, error) {
 	if err := checkPath(name); err != nil {
 		return nil, err
@@ -162,6 +166,8 @@ func (r *layouts) open(name string, create bool) (*os.Root, error) {
 	return top.OpenRoot(name)
 }
 
+// remove takes away the empty directories up to the registry's. It stops at the
+// first that holds something, such as the parent of another repository.
 func (r *layouts) remove(name string) error {
 	top, err := os.OpenRoot(r.dir)
 	if err != nil {
@@ -175,7 +181,9 @@ func (r *layouts) remove(name string) error {
 }
 
 // link mounts a blob from another repository: one file with two names. What
-// cannot be linked is not an error, it is copied.
+// cannot be linked is not an error, it is copied. The other repository proved
+// the bytes when it took them, so they are not read again; what was damaged
+// since is for store.Verify to find, as in PutBlob.
 func (r *layouts) link(name string, b store.Blob) (store.Put, bool, error) {
 	from, ok := strings.CutPrefix(b.Home, layoutsHome)
 	if !ok || b.Digest == "" || checkPath(from) != nil {
@@ -187,6 +195,7 @@ func (r *layouts) link(name string, b store.Blob) (store.Put, bool, error) {
 	}
 	defer top.Close()
 	old, name := path.Join(from, blobPath(b.Digest)), path.Join(name, blobPath(b.Digest))
+	// A link to a symbolic link would share the link and not the blob.
 	info, err := top.Lstat(old)
 	if err != nil || !info.Mode().IsRegular() || b.Size >= 0 && b.Size != info.Size() {
 		return store.Put{}, false, nil
@@ -195,7 +204,7 @@ func (r *layouts) link(name string, b store.Blob) (store.Put, bool, error) {
 		return store.Put{}, false, err
 	}
 	if err := top.Link(old, name); err != nil {
-		return store.Put{}, false, nil
+		return store.Put{}, false, nil // no links on this file system, or the name is taken
 	}
 	b.Size = info.Size()
 	return store.Put{Descriptor: b.Descriptor, How: store.Mounted}, true, nil

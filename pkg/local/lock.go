@@ -2,12 +2,8 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"time"
 
@@ -80,62 +76,4 @@ func (l *layout) openLock(root *os.Root) error {
 		return err
 	}
 	return f.Close()
-}
-
-// inWorkDir creates a file in the work directory, and the directory where it
-// is missing. Another writer that fails may remove the empty directory just
-// then, so it is tried more than once.
-func inWorkDir(root *os.Root, create func() (*os.File, error)) (f *os.File, err error) {
-	for range 10 {
-		if f, err = create(); !errors.Is(err, fs.ErrNotExist) {
-			return f, err
-		}
-		if err := root.MkdirAll(workDir, 0o777); err != nil {
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-// tempFile creates a file beside which nothing of its name exists.
-func tempFile(root *os.Root) (name string, f *os.File, err error) {
-	f, err = inWorkDir(root, func() (*os.File, error) {
-		name = workDir + "/ingest-" + rand.Text()
-		return root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-	})
-	return name, f, err
-}
-
-// writeFile gives a file new content all at once: who reads it sees the old or
-// the new bytes, also after a crash.
-func writeFile(root *os.Root, name string, raw []byte) error {
-	temp, f, err := tempFile(root)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = root.Rename(temp, name)
-	}
-	if err != nil {
-		_ = root.Remove(temp)
-		return err
-	}
-	syncDir(root, path.Dir(name))
-	return nil
-}
-
-// syncDir makes names in a directory last. Not every system can, and the names
-// are right without it, so it does not fail.
-func syncDir(root *os.Root, name string) {
-	if dir, err := root.Open(name); err == nil {
-		_ = dir.Sync()
-		_ = dir.Close()
-	}
 }

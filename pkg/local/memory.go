@@ -56,6 +56,7 @@ func notFound(what string) error { return fmt.Errorf("%w: %s", store.ErrNotFound
 func (s *memory) find(ref string) (stored, error) {
 	dgst := digest.Digest(ref)
 	if !store.IsDigest(ref) {
+		// An unknown tag gives "", which no manifest has.
 		dgst = s.tags[ref]
 	}
 	m, ok := s.manifests[dgst]
@@ -99,6 +100,7 @@ func (s *memory) Blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 	if d.Size >= 0 && d.Size != size {
 		return store.Blob{}, store.Mismatch("%s has %d bytes, expected %d", d.Digest, size, d.Size)
 	}
+	// The bytes are kept by the reader: a delete meanwhile does not cut it off.
 	b := store.Blob{Descriptor: d}
 	b.Size = size
 	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
@@ -107,7 +109,7 @@ func (s *memory) Blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 		}
 		return contextReadCloser{contextReader{ctx, bytes.NewReader(raw[offset:])}, io.NopCloser(nil)}, nil
 	}
-	if s.in != nil {
+	if s.in != nil { // alone, there is nowhere to mount from
 		b.Home = memoryHome + s.name
 	}
 	return b, nil
@@ -126,6 +128,7 @@ func (s *memory) content(d digest.Digest) ([]byte, bool) {
 func (s *memory) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		s.mu.RLock()
+		// A repository begins with its first write; a store alone is always there.
 		known := s.in == nil || s.exists
 		tags := slices.Sorted(maps.Keys(s.tags))
 		s.mu.RUnlock()
@@ -222,6 +225,7 @@ func (s *memory) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
 	put := store.Put{Descriptor: got, How: store.Sent}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// The first of several writers stays, so that readers share its bytes.
 	if _, ok := s.blobs[got.Digest]; ok {
 		put.How = store.Present
 	} else {
@@ -244,7 +248,9 @@ func (s *memory) mount(b store.Blob) (store.Put, bool) {
 	return s.link(b.Descriptor, other, store.Mounted)
 }
 
-// link makes d of the other store, which may be s itself, s's own.
+// link makes d of the other store, which may be s itself, s's own. The two
+// locks are never held together: two stores that link from each other would
+// wait for ever.
 func (s *memory) link(d store.Descriptor, other *memory, how store.How) (store.Put, bool) {
 	raw, ok := other.content(d.Digest)
 	if !ok || d.Size >= 0 && d.Size != int64(len(raw)) {
@@ -257,6 +263,8 @@ func (s *memory) link(d store.Descriptor, other *memory, how store.How) (store.P
 	return store.Put{Descriptor: d, How: how}, true
 }
 
+// PutManifest keeps a copy, since the caller may change its bytes afterwards.
+// The manifest and all its tags come to be seen at once.
 func (s *memory) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -289,6 +297,7 @@ func (s *memory) DeleteBlob(ctx context.Context, d store.Descriptor) error {
 	return nil
 }
 
+// DeleteManifest takes its tags away, too: a tag always leads somewhere.
 func (s *memory) DeleteManifest(ctx context.Context, d store.Descriptor) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -339,6 +348,8 @@ type memoryRegistry struct {
 
 func (r *memoryRegistry) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
+		// The lock is not held while names are given out: who reads them may
+		// open repositories meanwhile.
 		r.mu.Lock()
 		names := slices.Sorted(maps.Keys(r.repos))
 		r.mu.Unlock()
@@ -350,6 +361,8 @@ func (r *memoryRegistry) Repositories(ctx context.Context, after string) iter.Se
 	}
 }
 
+// Repository makes the store on asking, but it is listed only from its first
+// write on.
 func (r *memoryRegistry) Repository(_ context.Context, name string) (store.Store, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
