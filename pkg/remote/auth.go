@@ -16,8 +16,9 @@ import (
 )
 
 // auth signs requests in. It learns from the first 401 how the registry wants
-// that, and then sends what it knows with every request. A 401 is answered
-// once per request: a second one is the registry's last word.
+// that, and then sends what it knows with every request; what comes at the same
+// time waits for it. A 401 is answered once per request: a second one is the
+// registry's last word.
 type auth struct {
 	next   http.RoundTripper // to the registry
 	realm  http.RoundTripper // to token servers
@@ -26,6 +27,7 @@ type auth struct {
 	creds  Credentials
 	now    func() time.Time
 	flight singleflight.Group // token requests under way, by scopes
+	gate   gate
 
 	offline bool // ask for a refresh token as well: login does
 
@@ -60,16 +62,35 @@ func (a *auth) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !sameOrigin(req.URL, a.base) {
 		return a.next.RoundTrip(req)
 	}
-	sent, err := a.header(req)
+	first, err := a.gate.enter(req.Context(), writes(req))
 	if err != nil {
 		return nil, err
 	}
+	if !first {
+		sent, err := a.header(req)
+		if err != nil {
+			return nil, err
+		}
+		return a.send(req, sent, func() {})
+	}
+	sent, done, err := a.ahead(req)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return a.send(req, sent, done)
+}
+
+// send sends the request, and once more where its 401 can be answered. learnt
+// is called when that is known and the body is yet to be sent.
+func (a *auth) send(req *http.Request, sent string, learnt func()) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(signed(req, sent))
 	// A redirect may have led elsewhere: another origin's challenge is not ours to answer.
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !sameOrigin(resp.Request.URL, a.base) {
 		return resp, err
 	}
 	header, err := a.answer(req, resp, sent)
+	learnt()
 	if err != nil {
 		drain(resp)
 		return nil, err
@@ -100,9 +121,7 @@ const largeBody = 64 << 10
 
 // header is what is known to let the request in: "" before the first challenge.
 func (a *auth) header(req *http.Request) (string, error) {
-	a.mu.Lock()
-	way := a.way
-	a.mu.Unlock()
+	way := a.challenged()
 	if way == nil {
 		return "", nil
 	}
@@ -145,9 +164,7 @@ func (a *auth) answer(req *http.Request, resp *http.Response, sent string) (stri
 	if token, ok := strings.CutPrefix(sent, "Bearer "); ok {
 		a.drop(token)
 	}
-	a.mu.Lock()
-	a.way = &way
-	a.mu.Unlock()
+	a.learn(way)
 	switch {
 	case cred.RegistryToken != "":
 		return "Bearer " + cred.RegistryToken, nil
