@@ -18,10 +18,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// prove reads a packed directory to its end, writing nothing: the digest of
-// the tar is the annotated one, every entry may be written, and the limits
-// hold. So nothing of a bad archive ever lands.
-func (u *unpacking) prove(ctx context.Context, t *target) error {
+// extract makes the stage of a packed directory, and proves on the way that
+// every entry may be written, that the limits hold, and that the digest of the
+// tar is the annotated one. So nothing of a bad archive ever lands.
+func (u *unpacking) extract(ctx context.Context, t *target) error {
 	want := digest.Digest(t.desc.Annotations[AnnotationContentDigest])
 	var sum io.Writer = io.Discard
 	var verifier digest.Verifier
@@ -32,9 +32,21 @@ func (u *unpacking) prove(ctx context.Context, t *target) error {
 		verifier = want.Verifier()
 		sum = verifier
 	}
+	t.stage = stageName(t.part.name)
+	stage := filepath.FromSlash(t.stage)
+	if err := t.root.RemoveAll(stage); err != nil { // left by a dead process, or not there
+		return err
+	}
+	if err := t.root.Mkdir(stage, 0o777); err != nil {
+		return err
+	}
+	x := &extraction{target: t, buf: make([]byte, copyBuffer), lastDir: t.stage}
 	seen := entries{}
-	err := u.eachEntry(ctx, t, sum, func(h *tar.Header, rel string, _ io.Reader) error {
-		return seen.add(h, rel, t.title)
+	err := u.eachEntry(ctx, t, sum, func(h *tar.Header, rel string, r io.Reader) error {
+		if err := seen.add(h, rel, t.title); err != nil {
+			return err
+		}
+		return x.write(h, rel, r)
 	})
 	if err == nil && verifier != nil && !verifier.Verified() {
 		err = fmt.Errorf("%w: the tar is not %s, which %s names", store.ErrMismatch, want, AnnotationContentDigest)
@@ -79,7 +91,7 @@ func (u *unpacking) eachEntry(ctx context.Context, t *target, sum io.Writer, vis
 		if err != nil {
 			return classed(fmt.Errorf("entry %q: %w", h.Name, err))
 		}
-		if err := visit(h, rel, tr); err != nil {
+		if err := visit(h, rel, entryReader{tr}); err != nil {
 			return err
 		}
 	}
@@ -87,6 +99,17 @@ func (u *unpacking) eachEntry(ctx context.Context, t *target, sum io.Writer, vis
 		return invalidTar(err)
 	}
 	return nil
+}
+
+// entryReader reads an entry and gives the faults of the archive their class.
+type entryReader struct{ r io.Reader }
+
+func (e entryReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = invalidTar(err)
+	}
+	return n, err
 }
 
 // invalidTar gives what the decoders say a class, but not what is no fault of
@@ -192,117 +215,92 @@ func (seen entries) add(h *tar.Header, rel, title string) error {
 	return fail("it is a device, a pipe or of an unknown type (%q)", h.Typeflag)
 }
 
-// extraction writes the entries of a packed directory that was proven.
+// extraction writes entries into the stage of a target, which begins empty. So
+// what is in the way of one is another entry of the same tar, and there is no
+// link to write through: entries.add refuses what lies below one.
 type extraction struct {
 	*target
-	readOnly []*tar.Header // directories that get their modes at the end
-	names    []string      // of readOnly, below root
-	lastDir  string        // known to be a directory
+	buf     []byte
+	lastDir string // known to be a directory
 }
 
-func (u *unpacking) extract(ctx context.Context, t *target) error {
-	x := &extraction{target: t}
-	if err := x.ensureDir(t.name, 0o777); err != nil {
-		return err
-	}
-	buf := make([]byte, copyBuffer)
-	err := u.eachEntry(ctx, t, io.Discard, func(h *tar.Header, rel string, r io.Reader) error {
-		return x.write(h, rel, r, buf)
-	})
-	for i := len(x.names) - 1; i >= 0 && err == nil; i-- {
-		var info fs.FileInfo
-		if info, err = t.root.Lstat(x.names[i]); err == nil {
-			err = t.root.Chmod(x.names[i], info.Mode().Perm()&x.readOnly[i].FileInfo().Mode().Perm())
-		}
-	}
-	return err
+// closedDir is a directory whose mode lacks a right of its owner. It gets that
+// mode when it is in its place.
+type closedDir struct {
+	rel  string // below the directory that is unpacked
+	mode fs.FileMode
 }
 
 // write makes one entry. Set-id and sticky bits are dropped, and the umask
 // applies as to any new file.
-func (x *extraction) write(h *tar.Header, rel string, r io.Reader, buf []byte) error {
-	name := path.Join(x.name, rel)
+func (x *extraction) write(h *tar.Header, rel string, r io.Reader) error {
+	name := path.Join(x.stage, rel)
 	mode := h.FileInfo().Mode().Perm()
 	if h.Typeflag == tar.TypeDir {
-		if err := x.ensureDir(name, mode|0o700); err != nil {
-			return err
-		}
 		if mode&0o700 != 0o700 {
-			x.readOnly, x.names = append(x.readOnly, h), append(x.names, filepath.FromSlash(name))
+			x.closed = append(x.closed, closedDir{rel, mode})
 		}
-		return nil
+		return x.makeDir(name, mode|0o700)
 	}
-	if err := x.ensureDir(path.Dir(name), 0o777); err != nil {
+	if err := x.makeDir(path.Dir(name), 0o777); err != nil {
 		return err
 	}
-	local := filepath.FromSlash(name)
-	if info, err := x.root.Lstat(local); err == nil && info.IsDir() {
-		return inTheWay(x.root, name, info)
-	}
-	temp := filepath.FromSlash(partialName(name, x.desc.Digest))
-	_ = x.root.Remove(temp) // left by a dead process, or not there
-	if err := x.create(temp, h, r, buf); err != nil {
-		_ = x.root.Remove(temp)
-		return err
-	}
-	err := x.root.Rename(temp, local)
-	if err != nil || h.Typeflag == tar.TypeLink {
-		_ = x.root.Remove(temp) // POSIX rename does nothing between two names of one file
+	err := x.create(filepath.FromSlash(name), h, r)
+	if errors.Is(err, fs.ErrExist) {
+		return sameName(h.Name)
 	}
 	return err
 }
 
-// create makes the entry under a temporary name.
-func (x *extraction) create(temp string, h *tar.Header, r io.Reader, buf []byte) error {
+// sameName is ErrExists for an entry whose name the file system takes for that
+// of another one, because it does not tell upper from lower case, for example.
+func sameName(name string) error {
+	return fmt.Errorf("%w: entry %q: here its name is that of another entry", store.ErrExists, name)
+}
+
+func (x *extraction) create(local string, h *tar.Header, r io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeSymlink:
-		return x.root.Symlink(h.Linkname, temp)
+		return x.root.Symlink(h.Linkname, local)
 	case tar.TypeLink:
 		rel, err := entryPath(h.Linkname, x.title)
 		if err != nil {
 			return err
 		}
-		return x.root.Link(filepath.FromSlash(path.Join(x.name, rel)), temp)
+		return x.root.Link(filepath.FromSlash(path.Join(x.stage, rel)), local)
 	}
-	f, err := x.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, h.FileInfo().Mode().Perm())
+	f, err := x.root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, h.FileInfo().Mode().Perm())
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, buf)
+	_, err = io.CopyBuffer(struct{ io.Writer }{f}, r, x.buf)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
 	// Time zero means that the packer kept none.
 	if err == nil && h.ModTime.Unix() > 0 {
-		err = x.root.Chtimes(temp, h.ModTime, h.ModTime)
+		err = x.root.Chtimes(local, h.ModTime, h.ModTime)
 	}
 	return err
 }
 
-// ensureDir makes a directory and those above it, up to the root. A link of
-// that name is replaced: nothing is written through it.
-func (x *extraction) ensureDir(name string, mode fs.FileMode) error {
-	if name == "." || name == x.lastDir {
+// makeDir makes a directory and those above it, up to the stage.
+func (x *extraction) makeDir(name string, mode fs.FileMode) error {
+	if name == x.stage || name == x.lastDir {
 		return nil
 	}
-	if err := x.ensureDir(path.Dir(name), 0o777); err != nil {
+	if err := x.makeDir(path.Dir(name), 0o777); err != nil {
 		return err
 	}
 	local := filepath.FromSlash(name)
-	info, err := x.root.Lstat(local)
-	switch {
-	case err == nil && info.IsDir():
-		x.lastDir = name
-		return nil
-	case err == nil && info.Mode()&fs.ModeSymlink != 0:
-		if err := x.root.Remove(local); err != nil {
-			return err
+	err := x.root.Mkdir(local, mode)
+	if errors.Is(err, fs.ErrExist) {
+		info, statErr := x.root.Lstat(local)
+		if statErr == nil && !info.IsDir() {
+			return sameName(strings.TrimPrefix(name, x.stage+"/"))
 		}
-	case err == nil:
-		return inTheWay(x.root, name, info)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+		err = statErr
 	}
 	x.lastDir = name
-	return x.root.Mkdir(local, mode)
+	return err
 }

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -28,17 +29,24 @@ type partial struct {
 	file *os.File
 }
 
+// The parts of the names of partial files and of stages.
+const (
+	hashLength    = 12
+	partialSuffix = ".partial"
+	stageSuffix   = ".dir" + partialSuffix
+)
+
 // partialName is the name for content of a digest that will be called name.
 func partialName(name string, d digest.Digest) string {
 	dir, base := path.Split(name)
-	const room = maxName - len("..123456789012.partial")
+	const room = maxName - len("..") - hashLength - len(stageSuffix)
 	if len(base) > room {
 		base = base[:room]
 		for !utf8.ValidString(base) && len(base) > room-utf8.UTFMax { // not in the middle of a letter
 			base = base[:len(base)-1]
 		}
 	}
-	return dir + "." + base + "." + d.Encoded()[:12] + ".partial"
+	return dir + "." + base + "." + d.Encoded()[:hashLength] + partialSuffix
 }
 
 // openPartial opens the partial file for name, taking over what a dead process
@@ -46,20 +54,21 @@ func partialName(name string, d digest.Digest) string {
 // has its name, a new one with a random name is opened.
 func openPartial(root *os.Root, name string, d digest.Digest) (*partial, error) {
 	p := &partial{root: root, name: partialName(name, d)}
-	taken, err := p.take()
-	if err != nil || taken {
-		return p, err
+	for range 10 {
+		taken, err := p.take()
+		if err != nil || taken {
+			return p, err
+		}
+		var random [hashLength / 2]byte
+		_, _ = rand.Read(random[:]) // never fails: crypto/rand's contract
+		// The hash part of the name is the random one, so that it is as long.
+		p.name = partialName(name, digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(random[:])))
 	}
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails: crypto/rand's contract
-	// The hash part of the name is the random one, so that it is as short.
-	p.name = partialName(name, digest.NewDigestFromEncoded(digest.SHA256, fmt.Sprintf("%x", random)))
-	p.file, err = root.OpenFile(filepath.FromSlash(p.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-	return p, err
+	return p, fmt.Errorf("%w: %s", store.ErrLocked, p.name)
 }
 
-// take opens and locks the file under its regular name. It is false where the
-// name is not to be had.
+// take opens and locks the file, and makes it if need be. It is false where
+// the name is not to be had.
 func (p *partial) take() (bool, error) {
 	name := filepath.FromSlash(p.name)
 	for range 10 {

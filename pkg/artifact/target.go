@@ -28,6 +28,8 @@ type target struct {
 	name    string // below dir, cleaned, with slashes
 	path    string // absolute
 	part    *partial
+	stage   string      // below root: the directory that it is extracted into, or ""
+	closed  []closedDir // of a packed directory, in the order of the tar
 	outcome Outcome
 }
 

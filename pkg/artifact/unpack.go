@@ -61,8 +61,10 @@ type Result struct {
 
 // Unpack writes the titled layers of m as files below a directory.
 //
-// Everything is fetched and proven under other names first; only when all of
-// it is there do the files get their names, in the order of the manifest. On an
+// Everything is fetched, extracted and proven under other names first; only
+// when all of it is there do files and directories get their names, in the order
+// of the manifest. Into a directory that is there, entries move one by one, after
+// it was looked whether something is in the way. On an
 // error before that there is nothing new in the directory but, where ctx ended
 // or the source was unavailable, the partial files that the next Unpack of the
 // same content goes on from. A title or tar
@@ -108,8 +110,10 @@ type unpacking struct {
 	roots   []*os.Root
 	outer   []string  // directories above the roots, and made[] those below
 	made    []madeDir // in the order in which they were made
+	opened  []openedDir
 }
 
+// madeDir is a directory below a root that was not there.
 type madeDir struct {
 	root *os.Root
 	name string
@@ -159,12 +163,7 @@ func (u *unpacking) run(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err // the last moment to stop before anything has its name
 	}
-	for _, t := range u.targets {
-		if err := u.finish(ctx, t); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u.finish()
 }
 
 // fetch gets the content of targets that have the same: from the store for the
@@ -187,7 +186,7 @@ func (u *unpacking) fetch(ctx context.Context, same []*target) error {
 			return fmt.Errorf("%s: %w", t.title, err)
 		}
 		if t.unpack {
-			if err := u.prove(ctx, t); err != nil {
+			if err := u.extract(ctx, t); err != nil {
 				return fmt.Errorf("%s: %w", t.title, err)
 			}
 		}
@@ -202,19 +201,32 @@ func (p *partial) blob(d store.Descriptor) store.Blob {
 	}}
 }
 
-// finish gives a target its name, or extracts it.
-func (u *unpacking) finish(ctx context.Context, t *target) error {
-	if t.outcome == Skipped {
-		return nil
-	}
-	if t.unpack {
-		if err := u.extract(ctx, t); err != nil {
+// finish gives the targets their names. What would be in the way of a packed
+// directory is found before the first of them has one.
+func (u *unpacking) finish() error {
+	for _, t := range u.targets {
+		if !t.unpack {
+			continue
+		}
+		if _, err := u.moves(t, t.stage, t.name, u.busy(t.root)); err != nil {
 			return fmt.Errorf("%s: %w", t.title, err)
 		}
-		t.part.discard()
-		return nil
 	}
-	return t.part.commit(t.name)
+	for _, t := range u.targets {
+		var err error
+		switch {
+		case t.outcome == Skipped:
+		case t.unpack:
+			err = u.settle(t, u.busy(t.root))
+		default:
+			err = t.part.commit(t.name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.title, err)
+		}
+	}
+	u.sweep()
+	return u.closeModes()
 }
 
 // makeParents makes the directories above a target. Those that are there were
@@ -240,7 +252,9 @@ func (u *unpacking) makeParents(t *target) error {
 // stay. With resumable, partial files that have content stay too: the transfer
 // was cut, nothing is wrong with what came, and the next one goes on from there.
 func (u *unpacking) undo(resumable bool) {
+	_ = u.closeModes() // the first error is told
 	for _, t := range u.targets {
+		t.clearStage()
 		if !resumable || !t.part.leave(t.name, t.desc.Digest) {
 			t.part.discard()
 		}
