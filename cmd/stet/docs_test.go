@@ -15,9 +15,9 @@ import (
 // elsewhere are shell blocks of the docs that another test runs: make would
 // run this test again.
 var elsewhere = map[string]string{
-	"make build\n": ".ci/run, through make demo",
-	"make demo\n":  ".ci/run",
-	"make test\n":  ".ci/run",
+	"make build\nexport PATH=\"$PWD/bin:$PATH\"\n": ".ci/run, through make demo",
+	"make demo\n": ".ci/run",
+	"make test\n": ".ci/run",
 }
 
 var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")

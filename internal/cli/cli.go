@@ -50,7 +50,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.streams.In)
 	root.SetOut(a.streams.Out)
 	root.SetErr(a.streams.Err)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := unknownCommand(root, args)
+	if err == nil {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 	if lost := a.streams.OutErr(); lost != nil {
 		err = cannot("write the result", store.Ref{}, lost)
 	}
@@ -109,6 +112,7 @@ A reference is HOST[:PORT]/REPO[:TAG[,TAG...]][@DIGEST] or oci:DIR[:TAG][@DIGEST
 
 Exit codes:
 ` + exitCodeHelp(),
+		Version:       versionOf().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -149,6 +153,21 @@ func settle(cmd *cobra.Command, name string) {
 	if !cmd.Runnable() { // a group: cobra would take any word after it
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
+}
+
+// unknownCommand is a usage error where the first word is no command: cobra
+// would complain of the flags after it first.
+func unknownCommand(root *cobra.Command, args []string) (*cobra.Command, error) {
+	root.InitDefaultHelpCmd()
+	cmd, rest, err := root.Find(args)
+	word := ""
+	if len(rest) > 0 {
+		word = rest[0]
+	}
+	if err != nil || !cmd.HasSubCommands() || word == "" || strings.HasPrefix(word, "-") || strings.HasPrefix(word, "__") {
+		return root, nil // "__complete" is cobra's own
+	}
+	return cmd, usage(cmd, suggest(cmd, rest, fmt.Errorf("unknown command %q for %q", word, cmd.CommandPath())))
 }
 
 // suggest adds the command that may have been meant to the error about an unknown one.

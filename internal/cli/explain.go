@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -85,6 +86,7 @@ var rules = []rule{
 	{store.ErrTooLarge, exitRefused, "raise the limit if you trust the content"},
 	{store.ErrLocked, exitUnavailable, "wait until the other process is done, then run it again"},
 	{store.ErrRange, exitFailed, "run it again; if it stays, report it with what --debug prints"},
+	{http.ErrSchemeMismatch, exitUsage, "the registry speaks plain http: add --plain-http (for cp, --from-plain-http or --to-plain-http)"},
 	{store.ErrUnavailable, exitUnavailable, "check address and network, and run it again"},
 	{context.DeadlineExceeded, exitUnavailable, "run it again, or give it more time"},
 	{syscall.ENOSPC, exitFailed, "free some space, then run it again; nothing half-written was kept"},
@@ -188,7 +190,7 @@ func (a *app) explain(err error) explanation {
 		if sig.sig == syscall.SIGTERM {
 			e.Code = exitTerminated
 		}
-		e.do = "run the same command again; what is complete is not transferred twice"
+		e.do = "run the same command again; files and blobs that are complete are kept"
 		return e
 	}
 	var u *usageError

@@ -116,7 +116,11 @@ func (f *remoteFlags) given(a *app) (remote.Credential, error) {
 		}
 	}
 	if f.password != "" || f.identityToken != "" {
-		fmt.Fprintf(a.streams.Err, "%s: warning: a secret on the command line can be seen by others; use --password-stdin\n", a.name)
+		instead := "--password-stdin"
+		if f.prefix != "" {
+			instead = "`" + a.name + " login`"
+		}
+		fmt.Fprintf(a.streams.Err, "%s: warning: a secret on the command line can be seen by others; use %s\n", a.name, instead)
 	}
 	if c.Username == "" && c.Password != "" {
 		c.IdentityToken, c.Password = c.Password, ""

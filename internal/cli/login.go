@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
@@ -53,7 +49,7 @@ func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
 	}
 	cred, err := o.given(a)
 	if err == nil && cred.Password == "" && cred.IdentityToken == "" {
-		cred, err = a.ask(cred.Username)
+		cred, err = a.ask(ctx, cred.Username)
 	}
 	if err != nil {
 		return cannotSignIn(host, err)
@@ -87,52 +83,6 @@ func cannotSignIn(host string, err error) error {
 		f.do = "check user and password"
 	}
 	return f
-}
-
-// ask asks a person on the terminal. The questions go to stderr: stdout is the result.
-func (a *app) ask(user string) (c remote.Credential, err error) {
-	in := bufio.NewReader(a.streams.In)
-	c.Username = user
-	if user == "" {
-		fmt.Fprint(a.streams.Err, "Username: ")
-		if c.Username, err = line(in); err != nil {
-			fmt.Fprintln(a.streams.Err) // the question has no line of its own otherwise
-			return c, err
-		}
-	}
-	prompt := "Password: "
-	if c.Username == "" {
-		prompt = "Token: "
-	}
-	fmt.Fprint(a.streams.Err, prompt)
-	secret, err := a.readHidden(in)
-	fmt.Fprintln(a.streams.Err)
-	if err == nil && secret == "" {
-		err = fmt.Errorf("%w: no password; give -u and --password-stdin", store.ErrUsage)
-	}
-	if c.Username == "" {
-		c.IdentityToken = secret
-	} else {
-		c.Password = secret
-	}
-	return c, err
-}
-
-// readHidden reads a line without showing it where stdin is a terminal.
-func (a *app) readHidden(in *bufio.Reader) (string, error) {
-	if f, ok := a.streams.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		raw, err := term.ReadPassword(int(f.Fd()))
-		return string(raw), err
-	}
-	return line(in)
-}
-
-func line(in *bufio.Reader) (string, error) {
-	s, err := in.ReadString('\n')
-	if err != nil && s == "" {
-		return "", fmt.Errorf("%w: standard input ended before the answer; give -u and --password-stdin", store.ErrUsage)
-	}
-	return strings.TrimRight(s, "\r\n"), nil
 }
 
 func newLogout(a *app) *cobra.Command {

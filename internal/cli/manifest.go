@@ -334,6 +334,7 @@ func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, ar
 	case o.descriptor:
 		return printJSON(a.streams.Out, d, o.pretty)
 	}
+	fmt.Fprintf(a.streams.Err, "%s: %s is deleted, and all tags that named it\n", a.name, d.Digest)
 	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), ui.DeleteText(ref, false))
 }
 
@@ -347,7 +348,7 @@ func deleteManifest(ctx context.Context, a *app, o *manifestDeleteOptions, ref s
 		return d, false, err
 	}
 	if !o.force {
-		yes, err := a.confirm(fmt.Sprintf("Are you sure you want to delete the manifest %q and all tags associated with it?", d.Digest))
+		yes, err := a.confirm(ctx, fmt.Sprintf("Are you sure you want to delete the manifest %q and all tags associated with it?", d.Digest))
 		if !yes || err != nil {
 			return d, false, err
 		}

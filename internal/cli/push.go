@@ -63,6 +63,9 @@ func (f *packFlags) request(a *app, args []string) (r artifact.PackRequest, err 
 		return r, err
 	}
 	for _, arg := range args {
+		if arg == "-" {
+			return r, fmt.Errorf("%w: standard input cannot be pushed; give a file", store.ErrUsage)
+		}
 		file, err := artifact.ParseFileArg(arg)
 		if err != nil {
 			return r, err
@@ -180,12 +183,14 @@ type pushOptions struct {
 func newPush(a *app) *cobra.Command {
 	o := &pushOptions{}
 	cmd := &cobra.Command{
-		Use:   "push [flags] NAME[:TAG[,TAG...]] FILE[:TYPE]...",
+		Use:   "push [flags] NAME[:TAG[,TAG...]] [FILE[:TYPE]...]",
 		Short: "Push files and directories as an artifact",
 		Long: `Push files and directories as an artifact. The digest depends on names, content
 and flags alone: not on the clock, the machine or the registry. The kind of
 manifest is what --manifest-kind says; a registry that does not take it is an
 error, never a reason for another kind.
+
+Without a file it is an empty artifact, of annotations and a type alone.
 
 The media type of a file follows its last colon; a name with a colon ends with
 one more (a:b:).`,
@@ -224,6 +229,9 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	if err != nil {
 		return cannot("push", ref, err)
 	}
+	if len(files) == 0 {
+		fmt.Fprintf(a.streams.Err, "%s: no files: an empty artifact\n", a.name)
+	}
 	t, err := o.start(a, ui.PushVerbs())
 	if err != nil {
 		return err
@@ -236,6 +244,7 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	root.ArtifactType = pkg.Decision.Type()
 	value := ui.NewPushResult(ref, root, t.seen.Notes())
 	if o.dryRun {
+		value.DryRun = true
 		return ui.Print(a.streams.Out, format, value, value.DryRunText)
 	}
 	return ui.Print(a.streams.Out, format, value, value.Text)

@@ -60,7 +60,10 @@ func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) erro
 	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), func(w io.Writer) error {
 		line := d.Digest.String()
 		if o.full {
-			line = ref.Display() + "@" + line
+			line = ref.Name() + "@" + line
+			if o.layout {
+				line = ref.Display() + "@" + d.Digest.String() // as --oci-layout takes it
+			}
 		}
 		_, err := fmt.Fprintln(w, ui.Escape(line))
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -149,7 +150,10 @@ func (o *serveOptions) options(a *app) (serve.Options, error) {
 		}
 	}
 	opts.OnError = func(method, uri string, err error) {
-		fmt.Fprintf(a.streams.Err, "%s: %s %s: %v\n", a.name, method, uri, err)
+		if errors.Is(err, context.Canceled) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return // the client left
+		}
+		fmt.Fprintf(a.streams.Err, "%s serve: %s %s: %v\n", a.name, method, uri, err)
 	}
 	return opts, nil
 }

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -49,6 +50,7 @@ type change struct {
 // renderers know; they differ in how they show it. Not safe for several
 // goroutines: each renderer has its own lock.
 type fold struct {
+	waiting []*blob // planned, and not begun
 	running []*blob // in the order in which they began
 	done    int     // blobs that arrived
 	bytes   int64   // bytes of blobs that were sent
@@ -73,6 +75,8 @@ func (f *fold) apply(e store.Event, now time.Time) change {
 	}
 	c := change{event: e}
 	switch e.Kind {
+	case store.Planned:
+		f.waiting = append(f.waiting, &blob{desc: e.Desc, name: e.Name})
 	case store.Start:
 		c.step, c.blob = f.begin(e, now)
 	case store.Advance:
@@ -102,6 +106,7 @@ func (f *fold) begin(e store.Event, now time.Time) (step, *blob) {
 	if i := f.find(e); i >= 0 && f.running[i].name == e.Name {
 		return nothing, f.running[i]
 	}
+	f.unplan(e)
 	b := &blob{desc: e.Desc, name: e.Name, since: now}
 	f.running = append(f.running, b)
 	return began, b
@@ -129,6 +134,8 @@ func (f *fold) take(e store.Event) *blob {
 	if i := f.find(e); i >= 0 {
 		b = f.running[i]
 		f.running = append(f.running[:i:i], f.running[i+1:]...)
+	} else {
+		f.unplan(e)
 	}
 	if b.desc.Digest == "" {
 		b.desc.Digest = e.Desc.Digest
@@ -137,6 +144,16 @@ func (f *fold) take(e store.Event) *blob {
 		b.desc.Size = e.Desc.Size
 	}
 	return b
+}
+
+// unplan takes what e is about from the blobs that wait.
+func (f *fold) unplan(e store.Event) {
+	same := func(b *blob) bool {
+		return b.name == e.Name && (b.desc.Digest == e.Desc.Digest || b.desc.Digest == "" || e.Desc.Digest == "")
+	}
+	if i := slices.IndexFunc(f.waiting, same); i >= 0 {
+		f.waiting = slices.Delete(f.waiting, i, i+1)
+	}
 }
 
 // find gives the index of the running blob that e is about, or -1. Content
@@ -165,7 +182,7 @@ func (f *fold) find(e store.Event) int {
 // blobs which are known, or UnknownSize where one of them has no size yet.
 func (f *fold) moved() (moved, total int64) {
 	moved, total = f.bytes, f.bytes
-	for _, b := range f.running {
+	for _, b := range slices.Concat(f.running, f.waiting) {
 		moved += b.has()
 		if b.desc.Size < 0 || total < 0 {
 			total = store.UnknownSize
@@ -177,7 +194,7 @@ func (f *fold) moved() (moved, total int64) {
 }
 
 // known is the number of blobs that are known, arrived or not.
-func (f *fold) known() int { return f.done + len(f.running) }
+func (f *fold) known() int { return f.done + len(f.running) + len(f.waiting) }
 
 // window is how far a meter looks back: long enough to be calm, short enough
 // to tell a transfer that stalls.

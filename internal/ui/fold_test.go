@@ -19,7 +19,7 @@ func TestFold(t *testing.T) {
 		}
 		return e
 	}
-	const start, advance, done, failed = store.Start, store.Advance, store.Done, store.Failed
+	const planned, start, advance, done, failed = store.Planned, store.Start, store.Advance, store.Done, store.Failed
 	for _, c := range []struct {
 		name   string
 		events []store.Event
@@ -27,6 +27,10 @@ func TestFold(t *testing.T) {
 	}{
 		{"nothing", nil, "0/0 0/0"},
 		{"a blob", []store.Event{of(start, d1, "a", 0), of(advance, d1, "a", 4)}, "a:4 0/1 4/10"},
+		{"planned and not begun", []store.Event{
+			of(planned, d1, "a", 0), of(planned, "", "b", 0), of(planned, d1, "c", 0), of(start, d1, "a", 0), of(advance, d1, "a", 4),
+		}, "a:4 0/3 4/30"},
+		{"planned and there already", []store.Event{of(planned, d1, "a", 0), of(planned, d1, "b", 0), of(done, d1, "a", 0)}, "1/2 10/20"},
 		{"two starts", []store.Event{of(start, d1, "a", 0), of(advance, d1, "a", 4), of(start, d1, "a", 0)}, "a:4 0/1 4/10"},
 		{"one content under two names", []store.Event{
 			of(start, d1, "a", 0), of(start, d1, "b", 0), of(advance, d1, "b", 3), of(done, d1, "b", 0),

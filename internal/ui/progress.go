@@ -20,7 +20,7 @@ const (
 	ModeLive  Mode = "live"  // bars; plain where Err cannot have them
 	ModePlain Mode = "plain" // a line for each event
 	ModeJSON  Mode = "json"  // a JSON object for each event
-	ModeNone  Mode = "none"  // nothing
+	ModeNone  Mode = "none"  // fallbacks and warnings alone
 )
 
 // DefaultMode is the mode without --progress.
@@ -49,7 +49,13 @@ func Progress(mode Mode, verbs Verbs, s *Streams) (sink store.Sink, finish func(
 	t := teller{fold: newFold(), verbs: verbs, program: s.Program}
 	switch s.able(mode) {
 	case ModeNone:
-		return func(store.Event) {}, func() {}
+		// No progress; but a fallback or warning is told in every mode.
+		p := &plain{teller: t, out: s.Err}
+		return func(e store.Event) {
+			if e.Kind == store.Fallback || e.Kind == store.Warning {
+				p.event(e)
+			}
+		}, func() {}
 	case ModeJSON:
 		j := &jsonLines{out: s.Err}
 		return j.event, j.finish

@@ -235,15 +235,21 @@ func TestParseMode(t *testing.T) {
 	}
 }
 
-func TestNoneShowsNothing(t *testing.T) {
+// A fallback is told in every mode (P4: nothing is lost in silence).
+func TestNoneTellsNotesAlone(t *testing.T) {
 	var out bytes.Buffer
 	sink, finish := Progress(ModeNone, PushVerbs(), New(nil, nil, &out, env()))
 	for _, e := range recorded(t, "push") {
 		sink(e)
 	}
 	finish()
-	if out.Len() > 0 {
-		t.Errorf("shown: %s", out.String())
+	for line := range strings.Lines(out.String()) {
+		if !strings.HasPrefix(line, "stet: ") {
+			t.Errorf("shown: %s", line)
+		}
+	}
+	if !strings.Contains(out.String(), "tag schema") {
+		t.Errorf("the fallback was not told: %q", out.String())
 	}
 }
 

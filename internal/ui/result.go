@@ -53,6 +53,7 @@ func reference(ref store.Ref, d digest.Digest) string { return ref.Display() + "
 type PushResult struct {
 	Descriptor
 	ReferenceAsTags List[string] `json:"referenceAsTags"` // "host/repository:tag", sorted
+	DryRun          bool         `json:"dryRun,omitempty"`
 	Notes
 
 	target store.Ref

@@ -16,8 +16,8 @@
 //     them: a verb, twelve digits of the digest, a name.
 //   - Cursor movements and colours go to terminals only. Everywhere else a
 //     line, once written, stands.
-//   - A fallback or a warning is told once, in every mode but "none"; JSON
-//     results carry them in every mode.
+//   - A fallback or a warning is told once, in every mode; JSON results
+//     carry them as well.
 //   - JSON keys are those of ORAS where ORAS has the value. A list is never null.
 package ui
 

@@ -207,9 +207,13 @@ func (c *copier) missingBlobs(nodes []*Node) []store.Descriptor {
 }
 
 func (c *copier) putBlobs(ctx context.Context, nodes []*Node) error {
+	blobs := c.missingBlobs(nodes)
+	for _, d := range blobs {
+		c.sink.Emit(store.Event{Kind: store.Planned, Desc: d, Name: store.NameOf(d)})
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.opts.limit())
-	for _, d := range c.missingBlobs(nodes) {
+	for _, d := range blobs {
 		group.Go(func() error {
 			if gctx.Err() != nil {
 				return gctx.Err()

@@ -79,6 +79,13 @@ type mover struct {
 	res Result
 }
 
+// plan tells what will move.
+func (m *mover) plan(blobs []store.Blob) {
+	for _, b := range blobs {
+		m.sink.Emit(store.Event{Kind: store.Planned, Desc: b.Descriptor, Name: store.NameOf(b.Descriptor)})
+	}
+}
+
 // put moves one blob and tells of it.
 func (m *mover) put(ctx context.Context, b store.Blob) (store.Descriptor, error) {
 	name := store.NameOf(b.Descriptor)

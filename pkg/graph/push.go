@@ -62,6 +62,7 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	if done, err := m.hashFirst(ctx, parts, blobs, opts.Tags); done || err != nil {
 		return m.res, err
 	}
+	m.plan(blobs)
 	descs := make([]store.Descriptor, len(blobs))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(opts.limit())

@@ -4,8 +4,10 @@ package store
 type EventKind string
 
 // The kinds of events. A blob or manifest that moves has one Start, any number
-// of Advance, and one Done or Failed.
+// of Advance, and one Done or Failed. What is known to come is Planned before,
+// so that a total can be shown from the beginning.
 const (
+	Planned  EventKind = "planned"  // Desc will begin to move, or turn out to be there
 	Start    EventKind = "start"    // Desc begins to move; Desc.Size is UnknownSize where it is not known
 	Advance  EventKind = "advance"  // Bytes more of Desc have moved; negative where a retry starts over
 	Done     EventKind = "done"     // Desc is where it should be, How it got there
