@@ -106,7 +106,7 @@ func (p *pulling) run(ctx context.Context, a *app, ref store.Ref) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	p.src = store.Observe(s, p.sink)
+	p.src, p.unpack.Events = s, p.sink
 	name := ref.Reference()
 	if p.platform != "" {
 		d, err := selectPlatform(ctx, s, name, p.platform)
@@ -161,10 +161,5 @@ func (p *pulling) files(ctx context.Context, m store.Manifest) error {
 	r, err := artifact.Unpack(ctx, p.src, m, p.unpack)
 	p.result.Files = append(p.result.Files, r.Files...)
 	p.result.Untitled = append(p.result.Untitled, r.Untitled...)
-	for _, f := range r.Files {
-		if f.Outcome != artifact.Downloaded {
-			p.sink.Emit(store.Event{Kind: store.Done, Desc: f.Descriptor, Name: store.NameOf(f.Descriptor), How: store.Present})
-		}
-	}
 	return err
 }

@@ -6,6 +6,10 @@
 // It opens no store: Pack gives blobs for others to put, Unpack reads from a
 // store.Reader that it is given. It knows no registry, so nothing that a
 // registry answers can change a digest.
+//
+// Unpack tells a sink of events itself, as graph.Copy does, because only it
+// knows when content is proven: what store.Observe can tell is that all of it
+// was read. So every byte is hashed once.
 package artifact
 
 import (

@@ -26,14 +26,15 @@ const (
 
 // UnpackOptions say where files go and what may be replaced.
 type UnpackOptions struct {
-	Dir            string // output directory, made if need be; "" is the working directory
-	KeepOld        bool   // an existing file is ErrExists instead of being replaced
-	AllowTraversal bool   // titles may be absolute and have ".."; entries of a packed directory never
-	Config         string // save the config under this name; "" does not
-	ConfigType     string // save it only where it has this media type
-	Concurrency    int    // blobs in work at once; 0 is DefaultUnpackConcurrency
-	MaxEntries     int    // in a packed directory; 0 is DefaultMaxEntries, below 0 no limit
-	MaxUnpacked    int64  // bytes of a packed directory; 0 is DefaultMaxUnpacked, below 0 no limit
+	Dir            string     // output directory, made if need be; "" is the working directory
+	KeepOld        bool       // an existing file is ErrExists instead of being replaced
+	AllowTraversal bool       // titles may be absolute and have ".."; entries of a packed directory never
+	Config         string     // save the config under this name; "" does not
+	ConfigType     string     // save it only where it has this media type
+	Events         store.Sink // told of every file; Done comes when it is proven
+	Concurrency    int        // blobs in work at once; 0 is DefaultUnpackConcurrency
+	MaxEntries     int        // in a packed directory; 0 is DefaultMaxEntries, below 0 no limit
+	MaxUnpacked    int64      // bytes of a packed directory; 0 is DefaultMaxUnpacked, below 0 no limit
 }
 
 // Outcome says how a file came to be.
@@ -64,13 +65,12 @@ type Result struct {
 // Everything is fetched, extracted and proven under other names first; only
 // when all of it is there do files and directories get their names, in the order
 // of the manifest. Into a directory that is there, entries move one by one, after
-// it was looked whether something is in the way. On an
-// error before that there is nothing new in the directory but, where ctx ended
-// or the source was unavailable, the partial files that the next Unpack of the
-// same content goes on from. A title or tar
-// entry that leads out of it is ErrPath, another that cannot be written
-// ErrInvalid, content that is not what its
-// descriptor says ErrMismatch, and something in the way ErrExists.
+// it was looked whether something is in the way. On an error before that there
+// is nothing new in the directory but, where ctx ended or the source was
+// unavailable, the partial files that the next Unpack of the same content goes
+// on from. A title or tar entry that leads out of it is ErrPath, another that
+// cannot be written ErrInvalid, content that is not what its descriptor says
+// ErrMismatch, and something in the way ErrExists.
 //
 // Unpack proves all bytes itself; src need not.
 func Unpack(ctx context.Context, src store.Reader, m store.Manifest, o UnpackOptions) (Result, error) {
@@ -142,6 +142,7 @@ func (u *unpacking) run(ctx context.Context) error {
 	var order []digest.Digest
 	for _, t := range u.targets {
 		if t.outcome == Skipped {
+			u.tell(store.Done, t, nil)
 			continue
 		}
 		if err := u.makeParents(t); err != nil {
@@ -169,29 +170,52 @@ func (u *unpacking) run(ctx context.Context) error {
 // fetch gets the content of targets that have the same: from the store for the
 // first, from there for the others.
 func (u *unpacking) fetch(ctx context.Context, same []*target) error {
+	u.tell(store.Start, same[0], nil)
 	blob, err := u.src.Blob(ctx, same[0].desc)
 	if err != nil {
+		u.tell(store.Failed, same[0], err)
 		return err
 	}
+	blob.Descriptor = same[0].desc // it has the title, and the size that is proven
+	blob = store.CountBlob(blob, u.Events)
 	for i, t := range same {
 		t.outcome = Downloaded
 		if i > 0 {
 			t.outcome = Restored
 			blob = same[0].part.blob(t.desc)
 		}
-		if t.part, err = openPartial(t.root, t.name, t.desc.Digest); err != nil {
-			return err
-		}
-		if err := t.part.fill(ctx, blob, t.desc); err != nil {
+		if err := u.fill(ctx, t, blob); err != nil {
+			u.tell(store.Failed, t, err)
 			return fmt.Errorf("%s: %w", t.title, err)
 		}
-		if t.unpack {
-			if err := u.extract(ctx, t); err != nil {
-				return fmt.Errorf("%s: %w", t.title, err)
-			}
-		}
+		u.tell(store.Done, t, nil)
 	}
 	return nil
+}
+
+// fill gets the content of a target from blob, proves it, and extracts it.
+func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err error) {
+	if t.part, err = openPartial(t.root, t.name, t.desc.Digest); err != nil {
+		return err
+	}
+	if err := t.part.fill(ctx, blob, t.desc); err != nil || !t.unpack {
+		return err
+	}
+	return u.extract(ctx, t)
+}
+
+// tell tells what became of a target.
+func (u *unpacking) tell(kind store.EventKind, t *target, err error) {
+	e := store.Event{Kind: kind, Desc: t.desc, Name: store.NameOf(t.desc)}
+	switch {
+	case err != nil:
+		e.Text = err.Error()
+	case kind == store.Done && t.outcome == Downloaded:
+		e.How = store.Sent
+	case kind == store.Done:
+		e.How = store.Present
+	}
+	u.Events.Emit(e)
 }
 
 // blob is the content of a partial file that is complete.

@@ -393,3 +393,45 @@ func TestUnpackCut(t *testing.T) {
 		t.Errorf("read again from %v", s.offsets[opened:])
 	}
 }
+
+// A file has arrived when it is proven, and not before.
+func TestUnpackTells(t *testing.T) {
+	s, dir := &source{}, t.TempDir()
+	good, same, bad := s.add("good", "content"), s.add("same", "content"), s.add("bad", "right bytes")
+	half, skipped, tree := s.add("half", "half and half"), s.add("skipped", "here"), s.packed(t, "tree", Gzip, makeTar(t, file("tree/a", "1")))
+	untrue := s.packed(t, "untrue", Gzip, makeTar(t, file("untrue/a", "1")))
+	untrue.Annotations[AnnotationContentDigest] = digest.FromString("x").String()
+	write(t, dir+"/skipped", "here")
+	write(t, dir+"/"+partialName("half", half.Digest), "half and ")
+	s.blobs[bad.Digest] = []byte("wrong bytes")
+	pull := func(layers ...store.Descriptor) (told []string) {
+		sink := func(e store.Event) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			story := fmt.Sprintf("%s %s", e.Kind, e.Name)
+			switch {
+			case e.Kind == store.Advance:
+				story += fmt.Sprintf(" %+d", e.Bytes)
+			case e.Kind == store.Done:
+				story += fmt.Sprintf(" %s", e.How)
+			case e.Kind == store.Failed && e.Text == "":
+				t.Errorf("%s: no text", e.Name)
+			}
+			told = append(told, story)
+		}
+		_, _ = Unpack(context.Background(), s, manifest(t, layers...), UnpackOptions{Dir: dir, Concurrency: 1, Events: sink})
+		return told
+	}
+	for name, c := range map[string]struct{ got, want []string }{
+		"good": {pull(good, same), []string{"start good", "advance good +7", "done good sent", "done same present"}},
+		"bad":  {pull(bad), []string{"start bad", "advance bad +11", "failed bad"}},
+		"half": {pull(half), []string{"start half", "advance half +9", "advance half +4", "done half sent"}},
+		"here": {pull(skipped), []string{"done skipped present"}},
+		"tree": {pull(tree), []string{"start tree", fmt.Sprintf("advance tree %+d", tree.Size), "done tree sent"}},
+		"tar":  {pull(untrue), []string{"start untrue", fmt.Sprintf("advance untrue %+d", untrue.Size), "failed untrue"}},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

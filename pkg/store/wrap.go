@@ -208,7 +208,7 @@ func (r readOnly) Support() Support {
 
 // Observe wraps a store so that reading its blobs is told to the sink: Start
 // when one is opened first, Advance as it is read, Done at its end, Failed on
-// an error.
+// an error. Done says that the content is right only over Verify.
 func Observe(s Store, sink Sink) Store { return observed{s, sink} }
 
 type observed struct {
