@@ -85,6 +85,9 @@ type layout struct {
 	raw    []byte // index.json as it was last read, and what it says
 	parsed *index
 	nodes  map[digest.Digest]node
+
+	// nested layouts may lie in this one's directory: repositories of a registry.
+	nested bool
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -135,8 +136,12 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 	if created {
 		old, missing := l.open(false)
 		if missing == nil {
+			foreign := strangerIn(old)
 			_ = old.Close()
 			created = false // a directory that is not a layout yet, and not ours to remove
+			if foreign != "" && !l.nested {
+				return l.fail(fmt.Errorf("%w: the directory holds %s and is no OCI layout; name one that is empty or not there", store.ErrExists, foreign))
+			}
 		}
 		root, err = l.open(true)
 		err = l.fail(err)
@@ -157,6 +162,26 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 		}
 	}
 	return err
+}
+
+// strangerIn names an entry of a directory that does not belong to a layout, or
+// "": a layout written among somebody's files would be hard to tell from them.
+// What another process has written of a new layout is no stranger.
+func strangerIn(root *os.Root) string {
+	dir, err := root.Open(".")
+	if err != nil {
+		return ""
+	}
+	defer dir.Close()
+	entries, _ := dir.ReadDir(-1)
+	for _, e := range entries {
+		switch e.Name() {
+		case workDir, "blobs", indexFile, layoutFile, "ingest": // the last is ORAS's
+		default:
+			return strconv.Quote(e.Name())
+		}
+	}
+	return ""
 }
 
 // initialize writes the two files that make a directory a layout, oci-layout

@@ -130,6 +130,7 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 		return l, nil
 	}
 	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(name)), r.opts)
+	l.nested = true
 	l.open = func(create bool) (*os.Root, error) { return r.open(name, create) }
 	l.rmdir = func() error { return r.remove(name) }
 	l.home = layoutsHome + name

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -161,6 +162,28 @@ func TestSupport(t *testing.T) {
 		}
 		if got := s.Support().Of(store.AbilityChunked); got != store.Unknown {
 			t.Errorf("%s: chunked is %v, without a wire", name, got)
+		}
+	}
+}
+
+// A layout is not written among somebody's files; what belongs to a layout that
+// is being made does not count.
+func TestLayoutKeepsOutOfOtherDirectories(t *testing.T) {
+	for name, want := range map[string]error{"index.html": store.ErrExists, "blobs": nil, ".stet": nil} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		s, err := local.OpenLayout(dir, local.LayoutOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.PutBlob(t.Context(), store.NewBlob("text/plain", []byte("x")))
+		if !errors.Is(err, want) {
+			t.Errorf("beside %s: %v, want %v", name, err, want)
+		}
+		if entries, _ := os.ReadDir(dir); want != nil && len(entries) != 1 {
+			t.Errorf("beside %s: the directory now holds %v", name, entries)
 		}
 	}
 }
