@@ -81,7 +81,7 @@ var rules = []rule{
 	{store.ErrKind, exitRefused, "use a registry that takes it (`{name} probe --write`), or choose another kind, which is another digest: --manifest-kind image for a push, `{name} convert REF --to image -r` for what exists"},
 	{store.ErrUnsupported, exitRefused, "use a registry that can do this, or leave the request out"},
 	{store.ErrRefused, exitRefused, "the registry's answer above says what it does not take"},
-	{store.ErrPath, exitMismatch, "nothing was written; ask who made it, or, if you trust it: --allow-path-traversal lets titles lead out; entries of a tar never may"},
+	{store.ErrPath, exitMismatch, "ask who made it; if you trust it, --allow-path-traversal lets titles lead out; entries of a tar never may"},
 	{store.ErrInvalid, exitMismatch, "the document breaks its specification; ask who made it, or check that the address is a registry's"},
 	{store.ErrTooLarge, exitRefused, "raise the limit if you trust the content"},
 	{store.ErrLocked, exitUnavailable, "wait until the other process is done, then run it again"},

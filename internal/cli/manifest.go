@@ -63,12 +63,9 @@ func runManifestFetch(ctx context.Context, a *app, o *manifestFetchOptions, arg 
 	if err != nil {
 		return err
 	}
-	ref, err := o.targetFlags.parse(arg)
-	if err == nil {
-		err = require(ref)
-	}
+	ref, err := o.named("fetch the manifest of", arg)
 	if err != nil {
-		return cannot("fetch the manifest of", ref, err)
+		return err
 	}
 	t := o.quiet(a)
 	m, err := fetchManifest(ctx, a, o, ref, t.sink)
@@ -313,12 +310,9 @@ func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, ar
 	if err != nil {
 		return err
 	}
-	ref, err := o.targetFlags.parse(arg)
-	if err == nil {
-		err = require(ref)
-	}
+	ref, err := o.named("delete", arg)
 	if err != nil {
-		return cannot("delete", ref, err)
+		return err
 	}
 	t := o.quiet(a)
 	d, deleted, err := deleteManifest(ctx, a, o, ref, t.sink)

@@ -76,7 +76,7 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	if err != nil {
 		return err
 	}
-	p := &pulling{pullOptions: o, sink: t.sink, seen: map[digest.Digest]bool{}}
+	p := &pulling{pullOptions: o, sink: t.sink}
 	err = p.run(ctx, a, ref)
 	t.finish()
 	if err != nil {
@@ -96,7 +96,6 @@ type pulling struct {
 	sink   store.Sink
 	src    store.Store
 	root   digest.Digest
-	seen   map[digest.Digest]bool
 	result artifact.Result
 }
 
@@ -120,27 +119,42 @@ func (p *pulling) run(ctx context.Context, a *app, ref store.Ref) (err error) {
 		return err
 	}
 	p.root = m.Digest
-	return p.manifests(ctx, m)
+	all, err := p.manifests(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := artifact.CheckTogether(all, p.unpack); err != nil {
+		f := &failure{what: "pull " + ref.String(), ref: ref, err: err}
+		if len(all) > 1 && errors.Is(err, store.ErrExists) {
+			f.do = "pull one of the manifests: with --platform, or by its digest"
+		}
+		return f
+	}
+	for _, m := range all {
+		if err := p.files(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// manifests pulls the files of m, of the manifests of an index, and of subjects
-// where they are asked for, each manifest once.
-func (p *pulling) manifests(ctx context.Context, m store.Manifest) error {
+// manifests gives m, the manifests of an index, and subjects where they are
+// asked for, each once and without the indexes.
+func (p *pulling) manifests(ctx context.Context, m store.Manifest) (all []store.Manifest, err error) {
+	seen := map[digest.Digest]bool{}
 	queue := []store.Manifest{m}
 	for len(queue) > 0 {
 		m, queue = queue[0], queue[1:]
-		if p.seen[m.Digest] {
+		if seen[m.Digest] {
 			continue
 		}
-		p.seen[m.Digest] = true
+		seen[m.Digest] = true
 		o, err := store.ParseOutline(m)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(o.Manifests) == 0 {
-			if err := p.files(ctx, m); err != nil {
-				return err
-			}
+			all = append(all, m)
 		}
 		next := o.Manifests
 		if p.includeSubject && o.Subject != nil {
@@ -149,12 +163,12 @@ func (p *pulling) manifests(ctx context.Context, m store.Manifest) error {
 		for _, d := range next {
 			child, err := p.src.Manifest(ctx, d.Digest.String())
 			if err != nil {
-				return fmt.Errorf("manifest %s: %w", d.Digest, err)
+				return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 			}
 			queue = append(queue, child)
 		}
 	}
-	return nil
+	return all, nil
 }
 
 func (p *pulling) files(ctx context.Context, m store.Manifest) error {

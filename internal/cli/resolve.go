@@ -44,12 +44,9 @@ func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) erro
 	if err != nil {
 		return err
 	}
-	ref, err := o.targetFlags.parse(arg)
-	if err == nil {
-		err = require(ref)
-	}
+	ref, err := o.named("resolve", arg)
 	if err != nil {
-		return cannot("resolve", ref, err)
+		return err
 	}
 	t := o.quiet(a)
 	d, err := o.resolve(ctx, a, ref, t.sink)

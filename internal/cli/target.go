@@ -49,6 +49,16 @@ func (t *targetFlags) parse(arg string) (store.Ref, error) {
 	return store.ParseRef(arg)
 }
 
+// named is parse for a command that reads what arg names: a tag or digest has
+// to be there. verb is for the error.
+func (t *targetFlags) named(verb, arg string) (store.Ref, error) {
+	ref, err := t.parse(arg)
+	if err == nil {
+		err = require(ref)
+	}
+	return ref, cannot(verb, ref, err)
+}
+
 // open opens the store of ref. It is the one place where stores are stacked.
 // What is read is proven: manifests here, blobs by what takes them (PutBlob of
 // every store, artifact.Unpack, store.ReadBlob), so that they are hashed once.
