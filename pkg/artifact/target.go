@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,25 +37,8 @@ type target struct {
 // check looks at all titles, and then at what lies where they point to.
 // Nothing is made but the directories that targets have to stay in.
 func (u *unpacking) check(ctx context.Context) error {
-	byPath := map[string]*target{}
-	for _, t := range u.targets {
-		if err := u.checkTitle(t); err != nil {
-			return classed(fmt.Errorf("title %q of layer %s: %w", t.title, t.desc.Digest, err))
-		}
-		if err := u.locate(t); err != nil {
-			return err
-		}
-		if other := byPath[t.path]; other != nil {
-			return fmt.Errorf("%w: the titles %q and %q of two layers are one path", store.ErrInvalid, other.title, t.title)
-		}
-		byPath[t.path] = t
-	}
-	for _, t := range u.targets {
-		for dir := filepath.Dir(t.path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-			if other := byPath[dir]; other != nil && !other.unpack {
-				return fmt.Errorf("%w: the title %q makes a directory of the file %q", store.ErrInvalid, t.title, other.title)
-			}
-		}
+	if _, err := u.checkTitles(); err != nil {
+		return err
 	}
 	for _, t := range u.targets {
 		if err := u.openRoot(t); err != nil {
@@ -62,6 +46,75 @@ func (u *unpacking) check(ctx context.Context) error {
 		}
 		if err := u.inspect(ctx, t); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// CheckTogether looks at manifests that will be unpacked with the same options,
+// one after the other. It is ErrExists where one of them would replace a file
+// of another by other content, and the error of Unpack for a title that must
+// not be written; so nothing is unpacked before it is known.
+func CheckTogether(ms []store.Manifest, o UnpackOptions) error {
+	u := &unpacking{UnpackOptions: o}
+	byPath := map[string]*target{}
+	var all []*target
+	for _, m := range ms {
+		outline, err := store.ParseOutline(m)
+		if err != nil {
+			return err
+		}
+		u.targets = nil
+		u.plan(outline)
+		own, err := u.checkTitles()
+		if err != nil {
+			return err
+		}
+		for _, t := range u.targets {
+			if other := byPath[t.path]; other != nil && other.desc.Digest != t.desc.Digest {
+				return fmt.Errorf("%w: %q has more than one content: %s, and in another manifest %s", store.ErrExists, t.title, other.desc.Digest, t.desc.Digest)
+			}
+		}
+		maps.Copy(byPath, own)
+		all = append(all, u.targets...)
+	}
+	for _, t := range all {
+		if other := belowFile(t, byPath); other != nil {
+			return fmt.Errorf("%w: %q makes a directory of %q, a file in another manifest", store.ErrExists, t.title, other.title)
+		}
+	}
+	return nil
+}
+
+// checkTitles finds out where the targets are to be, and whether all of them
+// can. It gives the targets by their absolute paths.
+func (u *unpacking) checkTitles() (map[string]*target, error) {
+	byPath := map[string]*target{}
+	for _, t := range u.targets {
+		if err := u.checkTitle(t); err != nil {
+			return nil, classed(fmt.Errorf("title %q of layer %s: %w", t.title, t.desc.Digest, err))
+		}
+		if err := u.locate(t); err != nil {
+			return nil, err
+		}
+		if other := byPath[t.path]; other != nil {
+			return nil, fmt.Errorf("%w: the titles %q and %q of two layers are one path", store.ErrInvalid, other.title, t.title)
+		}
+		byPath[t.path] = t
+	}
+	for _, t := range u.targets {
+		if other := belowFile(t, byPath); other != nil {
+			return nil, fmt.Errorf("%w: the title %q makes a directory of the file %q", store.ErrInvalid, t.title, other.title)
+		}
+	}
+	return byPath, nil
+}
+
+// belowFile gives the file among targets that a target would lie below, or nil.
+func belowFile(t *target, byPath map[string]*target) *target {
+	for dir := filepath.Dir(t.path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if other := byPath[dir]; other != nil && !other.unpack {
+			return other
 		}
 	}
 	return nil

@@ -435,3 +435,37 @@ func TestUnpackTells(t *testing.T) {
 		}
 	}
 }
+
+// Manifests that would replace each other's files are told before one of them
+// is unpacked.
+func TestCheckTogether(t *testing.T) {
+	s := &source{}
+	app, same, other := s.add("bin/app", "1"), s.add("./bin/app", "1"), s.add("bin/app", "2")
+	bin, below := s.add("bin", "3"), s.add("bin/tool", "4")
+	dir := s.packed(t, "bin", Gzip, makeTar(t, file("bin/x", "")))
+	for name, c := range map[string]struct {
+		one, two store.Descriptor
+		o        UnpackOptions
+		want     error
+	}{
+		"apart":                  {app, below, UnpackOptions{}, nil},
+		"same content":           {app, same, UnpackOptions{}, nil},
+		"other content":          {same, other, UnpackOptions{}, store.ErrExists},
+		"below a file":           {bin, below, UnpackOptions{}, store.ErrExists},
+		"file above":             {below, bin, UnpackOptions{}, store.ErrExists},
+		"below a directory":      {dir, below, UnpackOptions{}, nil},
+		"one by another way":     {app, s.add("../out/bin/app", "5"), UnpackOptions{Dir: "out", AllowTraversal: true}, store.ErrExists},
+		"a title that leads out": {app, s.add("../app", "6"), UnpackOptions{}, store.ErrPath},
+		"the config of each":     {app, below, UnpackOptions{Config: "config.json"}, nil},
+		"the config as a file":   {app, s.add("config.json", "7"), UnpackOptions{Config: "config.json"}, store.ErrInvalid},
+	} {
+		err := CheckTogether([]store.Manifest{manifest(t, c.one), manifest(t, c.two)}, c.o)
+		if !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	// Within one manifest it is the manifest that is wrong.
+	if err := CheckTogether([]store.Manifest{manifest(t, app, other)}, UnpackOptions{}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("one manifest: %v, want ErrInvalid", err)
+	}
+}
