@@ -7,7 +7,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -61,91 +60,6 @@ func chooseChunked(err error) (choice, reason string) {
 	}
 	return "hash-first", fmt.Sprintf("the registry does not take a blob in one stream before its digest is known (it answered %d): "+
 		"content is read twice", e.Status)
-}
-
-// stream sends content of unknown digest: POST, PATCH, PUT.
-func (r *repository) stream(ctx context.Context, b store.Blob) (store.Descriptor, error) {
-	for try := 0; ; try++ {
-		s, err := r.start(ctx, digest.Canonical)
-		if err != nil {
-			return store.Descriptor{}, err
-		}
-		d, own, err := r.streamOnce(ctx, s, b)
-		if err == nil {
-			return d, nil
-		}
-		choice, _ := chooseChunked(err)
-		final := own || choice != "" || !mayTryAgain(ctx, err)
-		if !final && d.Digest != "" { // all was sent, and the PUT failed
-			if found, lost := r.hasBlob(ctx, d); lost != nil || found {
-				r.cancel(ctx, s)
-				return d, lost
-			}
-		}
-		r.cancel(ctx, s)
-		if final {
-			return store.Descriptor{}, err
-		}
-		if try >= r.retries() {
-			return store.Descriptor{}, err
-		}
-		r.client.opts.Events.Emit(store.Event{Kind: store.Retrying, Desc: b.Descriptor, Name: store.NameOf(b.Descriptor), Text: err.Error()})
-		if err := pause(ctx, try); err != nil {
-			return store.Descriptor{}, err
-		}
-	}
-}
-
-// streamOnce sends b into s. The descriptor has a digest once everything was
-// sent; own says that the error is the source's, not the registry's.
-//
-// All of it is one chunk, which as the last may be shorter than
-// OCI-Chunk-Min-Length (distribution-spec "Pushing a blob in chunks").
-func (r *repository) streamOnce(ctx context.Context, s *session, b store.Blob) (d store.Descriptor, own bool, err error) {
-	patch := call{
-		Request: r.request(wire.UploadChunk), Location: s.url, Header: octets(), Length: b.Size, Once: true,
-		Want: []int{http.StatusAccepted, http.StatusCreated, http.StatusNoContent},
-	}
-	// With its range the PATCH is a chunk as the spec has it; without a size it
-	// is a stream, which registries take too.
-	if b.Size > 0 {
-		patch.Header.Set("Content-Range", "0-"+strconv.FormatInt(b.Size-1, 10))
-	}
-	var sent *hashing // of the last try; the one before ended with a 401
-	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) {
-		rc, err := b.Open(ctx, 0)
-		if err != nil {
-			return nil, err
-		}
-		sent = newHashing(rc, b.Descriptor)
-		return sent, nil
-	}}
-	resp, err := r.client.do(ctx, src.call(ctx, patch))
-	if err == nil {
-		resp.Body.Close()
-		err = sent.wait(ctx)
-	}
-	if e := src.failed(); e != nil {
-		return d, true, e
-	}
-	if err != nil {
-		return d, false, err
-	}
-	d = b.Descriptor
-	if d.Digest, d.Size, err = sent.sum(); err != nil {
-		return store.Descriptor{}, false, err
-	}
-	// The next request goes to the Location of this answer: registries keep
-	// their state in it (distribution-spec "Pushing a blob in chunks").
-	if loc := resp.Header.Get("Location"); loc != "" {
-		next, err := r.session(resp)
-		if err != nil {
-			return d, false, err
-		}
-		*s = *next
-	}
-	r.known.learn(store.AbilityChunked, store.Yes, answered(patch.Request, resp, ""))
-	return d, false, r.finish(ctx, s, d, nil)
 }
 
 // readSmall reads a blob that may fit into memory; whole says whether it did.
@@ -203,10 +117,13 @@ type hashing struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu   sync.Mutex
-	hash hash.Hash
-	n    int64
-	end  bool
+	before prefix // what an earlier try read; it has to come again
+
+	mu      sync.Mutex
+	hash    hash.Hash
+	n       int64
+	end     bool
+	stopped bool
 }
 
 func newHashing(rc io.ReadCloser, want store.Descriptor) *hashing {
@@ -214,16 +131,45 @@ func newHashing(rc io.ReadCloser, want store.Descriptor) *hashing {
 }
 
 func (h *hashing) Read(p []byte) (int, error) {
+	// One reads at a time, so that n does not change until it is added to.
+	if left := h.before.size - h.n; left > 0 && left < int64(len(p)) {
+		p = p[:left]
+	}
 	n, err := h.ReadCloser.Read(p)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.stopped {
+		return 0, io.ErrClosedPipe
+	}
 	h.hash.Write(p[:n])
 	h.n += int64(n)
 	h.end = h.end || errors.Is(err, io.EOF)
 	if size := h.want.Size; size >= 0 && (h.n > size || h.end && h.n < size) {
 		return 0, wrongSize(h.want, h.n)
 	}
+	if h.end && h.n < h.before.size {
+		return 0, errOtherContent
+	}
+	if err := h.before.check(h.n, h.hash.Sum); err != nil {
+		return 0, err
+	}
 	return n, err
+}
+
+// stop ends the reading, which the transport may go on with for a while after
+// the request has failed, and gives what was read.
+func (h *hashing) stop() prefix {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	return prefix{h.n, h.hash.Sum(nil)}
+}
+
+// wholeAt says that nothing is left to read after at.
+func (h *hashing) wholeAt(at int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n == at && (h.end || h.n == h.want.Size)
 }
 
 func (h *hashing) Close() error {

@@ -20,6 +20,7 @@ const (
 	post   = "POST blobs/uploads/"
 	single = "POST blobs/uploads/?digest={d} hello"
 	head   = "HEAD blobs/{d}"
+	status = "GET blobs/uploads/1"
 )
 
 // opened is an answer that opens an upload at this Location.
@@ -260,11 +261,11 @@ func TestPutUnnamedBlob(t *testing.T) {
 		},
 		{
 			name: "PATCH fails once", patch: turns(answer(502, ""), answer(202, "")), size: smallBlob + 1,
-			asked: []string{post, patch, "DELETE blobs/uploads/1", post, patch, put},
+			asked: []string{post, patch, status, "DELETE blobs/uploads/1", post, patch, put},
 		},
 		{
 			name: "PUT fails once", put: turns(answer(502, ""), answer(201, "")), size: smallBlob + 1,
-			asked: []string{post, patch, put, head, "DELETE blobs/uploads/1", post, patch, put},
+			asked: []string{post, patch, put, head, status, "DELETE blobs/uploads/1", post, patch, put},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

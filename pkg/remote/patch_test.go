@@ -1,0 +1,206 @@
+package remote_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/remote"
+	"github.com/stet-oci/stet/pkg/serve"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// cutter is a registry whose line is cut after so many bytes of each PATCH in
+// turn. It counts what came and what was asked.
+type cutter struct {
+	next http.Handler
+	lie  string // instead of what a GET of an upload says in Range
+
+	mu    sync.Mutex
+	cuts  []int64
+	came  int64
+	count map[string]int // by method
+}
+
+type connKey struct{}
+
+func newCutter(t *testing.T, q serve.Quirks, cuts ...int64) (*cutter, store.Store) {
+	t.Helper()
+	q.Sparse = true
+	c := &cutter{next: serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: q}), cuts: cuts, count: map[string]int{}}
+	srv := httptest.NewUnstartedServer(c)
+	srv.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	s, err := remote.Open(registryRef(srv.URL, "app"), plain(remote.Options{Retries: 3, Events: func(e store.Event) {
+		if e.Kind == store.Fallback {
+			t.Errorf("another way was taken: %s", e.Text)
+		}
+	}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, s
+}
+
+func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.count[r.Method]++
+	if r.Method == http.MethodPatch {
+		left := int64(1 << 40)
+		if len(c.cuts) > 0 {
+			left, c.cuts = c.cuts[0], c.cuts[1:]
+		}
+		r.Body = &cutBody{ReadCloser: r.Body, of: c, left: left, conn: r.Context().Value(connKey{}).(net.Conn)}
+	}
+	lie := c.lie
+	c.mu.Unlock()
+	if lie != "" && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/uploads/") {
+		w.Header().Set("Range", lie)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	c.next.ServeHTTP(w, r)
+}
+
+type cutBody struct {
+	io.ReadCloser
+	of   *cutter
+	left int64
+	conn net.Conn
+}
+
+func (b *cutBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		b.conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	b.of.came += int64(n)
+	return n, err
+}
+
+// fiveMiB is a blob that is no run of equal bytes: a part in the wrong place shows.
+func fiveMiB() store.Blob {
+	raw := make([]byte, 5<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(raw)
+	return store.NewBlob("", raw)
+}
+
+func nameless(b store.Blob, size int64) store.Blob {
+	b.Digest, b.Size = "", size
+	return b
+}
+
+// An upload that is cut goes on at what the registry has, where it says so.
+func TestUploadGoesOn(t *testing.T) {
+	big := fiveMiB()
+	const cut1, cut2 = 2 << 20, 1<<20 + 7
+	for _, tc := range []struct {
+		name   string
+		quirks serve.Quirks
+		lie    string
+		posts  int   // uploads that were opened
+		came   int64 // bytes
+	}{
+		{name: "as the spec has it", posts: 1, came: big.Size},
+		{name: "with a unit", quirks: serve.Quirks{RangeUnit: true}, posts: 1, came: big.Size},
+		{name: "the registry does not say", quirks: serve.Quirks{NoProgress: true}, posts: 3, came: big.Size + cut1 + cut2},
+		{name: "the registry cannot say", quirks: serve.Quirks{UploadStatus: serve.Answer{Status: 404}}, posts: 3, came: big.Size + cut1 + cut2},
+		{name: "the registry says too much", lie: "0-99999999", posts: 3, came: big.Size + cut1 + cut2},
+		{name: "the registry says too little", lie: "0-99999", posts: 2, came: 2 * big.Size},
+		{name: "the registry says nonsense", lie: "1-5", posts: 3, came: big.Size + cut1 + cut2},
+	} {
+		for _, size := range []int64{big.Size, store.UnknownSize} {
+			name := tc.name
+			if size < 0 {
+				name += ", of unknown size"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c, s := newCutter(t, tc.quirks, cut1, cut2)
+				c.lie = tc.lie
+				put, err := s.PutBlob(t.Context(), nameless(big, size))
+				if err != nil || put.Digest != big.Digest || put.Size != big.Size {
+					t.Fatalf("got %+v, %v", put, err)
+				}
+				if _, err := s.Blob(t.Context(), big.Descriptor); err != nil {
+					t.Error(err)
+				}
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if tc.lie == "0-99999" && size < 0 {
+					return // found out at the end only; that the content is right has to do
+				}
+				if c.count["POST"] != tc.posts || c.came > tc.came {
+					t.Errorf("%d uploads and %d bytes, want %d and at most %d", c.count["POST"], c.came, tc.posts, tc.came)
+				}
+			})
+		}
+	}
+}
+
+// A line that is always cut ends the upload only when nothing goes on any more.
+func TestOnlyTriesWithoutProgressCount(t *testing.T) {
+	t.Parallel()
+	cuts := make([]int64, 5) // and three tries
+	for i := range cuts {
+		cuts[i] = 100 << 10
+	}
+	c, s := newCutter(t, serve.Quirks{}, cuts...)
+	big := fiveMiB()
+	if put, err := s.PutBlob(t.Context(), nameless(big, big.Size)); err != nil || put.Digest != big.Digest {
+		t.Errorf("got %+v, %v", put, err)
+	}
+	if c.came != big.Size {
+		t.Errorf("%d bytes came, want %d", c.came, big.Size)
+	}
+}
+
+// Of content that changes between two tries the registry would get the
+// beginning of one and the end of the other.
+func TestUploadOfChangedContent(t *testing.T) {
+	t.Parallel()
+	big := fiveMiB()
+	raw, err := store.ReadBlob(t.Context(), big, big.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Clone(raw)
+	other[1000] ^= 1
+	for name, second := range map[string][]byte{"another byte": other, "shorter": raw[:1<<20]} {
+		for _, size := range []int64{big.Size, store.UnknownSize} {
+			c, s := newCutter(t, serve.Quirks{}, 2<<20)
+			b := nameless(big, size)
+			b.Open = func(context.Context, int64) (io.ReadCloser, error) {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if c.count["PATCH"] == 0 {
+					return io.NopCloser(bytes.NewReader(raw)), nil
+				}
+				return io.NopCloser(bytes.NewReader(second)), nil
+			}
+			_, err := s.PutBlob(t.Context(), b)
+			if !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrMismatch) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			if c.count["PUT"] > 0 || c.count["DELETE"] != 1 {
+				t.Errorf("%s: the upload was not given up: %v", name, c.count)
+			}
+		}
+	}
+}
