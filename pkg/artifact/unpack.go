@@ -152,6 +152,7 @@ func (u *unpacking) run(ctx context.Context) error {
 			order = append(order, t.desc.Digest)
 		}
 		groups[t.desc.Digest] = append(groups[t.desc.Digest], t)
+		u.tell(store.Planned, t, nil)
 	}
 	work, fetchCtx := errgroup.WithContext(ctx)
 	work.SetLimit(max(1, orDefault(u.Concurrency, DefaultUnpackConcurrency)))
@@ -170,6 +171,9 @@ func (u *unpacking) run(ctx context.Context) error {
 // fetch gets the content of targets that have the same: from the store for the
 // first, from there for the others.
 func (u *unpacking) fetch(ctx context.Context, same []*target) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // another file failed
+	}
 	u.tell(store.Start, same[0], nil)
 	blob, err := u.src.Blob(ctx, same[0].desc)
 	if err != nil {
@@ -185,7 +189,9 @@ func (u *unpacking) fetch(ctx context.Context, same []*target) error {
 			blob = same[0].part.blob(t.desc)
 		}
 		if err := u.fill(ctx, t, blob); err != nil {
-			u.tell(store.Failed, t, err)
+			if ctx.Err() == nil { // what was only cancelled is no news
+				u.tell(store.Failed, t, err)
+			}
 			return fmt.Errorf("%s: %w", t.title, err)
 		}
 		u.tell(store.Done, t, nil)
