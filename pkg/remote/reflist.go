@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -99,40 +100,110 @@ func (r *repository) writeList(ctx context.Context, l *refList) error {
 
 // addToList adds an entry to the subject's list.
 func (r *repository) addToList(ctx context.Context, subject digest.Digest, d store.Descriptor) error {
-	return r.changeList(ctx, subject, func(l *refList) bool {
-		if l.has(d.Digest) {
-			return false
-		}
-		l.index.Manifests = append(l.index.Manifests, d)
-		return true
-	})
+	return r.changeList(ctx, subject, listChange{entry: d})
 }
 
 // dropFromList removes the entry of a referrer that was deleted.
 func (r *repository) dropFromList(ctx context.Context, subject, referrer digest.Digest) error {
-	return r.changeList(ctx, subject, func(l *refList) bool {
-		if !l.has(referrer) {
-			return false
-		}
-		l.index.Manifests = slices.DeleteFunc(l.index.Manifests, func(e store.Descriptor) bool { return e.Digest == referrer })
-		return true
-	})
+	return r.changeList(ctx, subject, listChange{entry: store.Descriptor{Digest: referrer}, drop: true})
 }
 
-// changeList makes a change to a list until it lasts. change says whether
-// there was something to change.
+// listChange is an entry that should be in a list, or not.
+type listChange struct {
+	entry store.Descriptor
+	drop  bool
+}
+
+// apply makes the change and says whether there was something to change.
+func (c listChange) apply(l *refList) bool {
+	if l.has(c.entry.Digest) != c.drop {
+		return false
+	}
+	if c.drop {
+		l.index.Manifests = slices.DeleteFunc(l.index.Manifests, func(e store.Descriptor) bool { return e.Digest == c.entry.Digest })
+	} else {
+		l.index.Manifests = append(l.index.Manifests, c.entry)
+	}
+	return true
+}
+
+// lists are the changes to lists of referrers that come from this process.
+// One writer is at work on a list at a time: nobody here needs to lose. What
+// arrives meanwhile waits together and is written at once, because each write
+// takes the time that others need to show.
+type lists struct {
+	locks
+	mu      sync.Mutex
+	waiting map[digest.Digest]*listBatch // by subject
+}
+
+// listBatch is what is written at once. Its first change brings the others along.
+type listBatch struct {
+	changes []listChange
+	done    chan struct{} // closed when err is set
+	err     error
+}
+
+// join adds a change to the batch that waits; first is true where it is a new one.
+func (q *lists) join(subject digest.Digest, c listChange) (b *listBatch, first bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b = q.waiting[subject]; b == nil {
+		b, first = &listBatch{done: make(chan struct{})}, true
+		if q.waiting == nil {
+			q.waiting = map[digest.Digest]*listBatch{}
+		}
+		q.waiting[subject] = b
+	}
+	// Of two changes about one referrer the later one holds; together they
+	// would never be done.
+	b.changes = slices.DeleteFunc(b.changes, func(old listChange) bool { return old.entry.Digest == c.entry.Digest })
+	b.changes = append(b.changes, c)
+	return b, first
+}
+
+// take closes the batch that waits: what comes now begins the next.
+func (q *lists) take(subject digest.Digest) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.waiting, subject)
+}
+
+// changeList makes a change to a list until it lasts, together with those that
+// arrive while it waits.
+func (r *repository) changeList(ctx context.Context, subject digest.Digest, c listChange) error {
+	for {
+		b, first := r.lists.join(subject, c)
+		if first {
+			unlock, err := r.lists.lock(ctx, subject)
+			r.lists.take(subject)
+			if b.err = err; err == nil {
+				b.err = r.writeChanges(ctx, subject, b.changes)
+				unlock()
+			}
+			close(b.done)
+			return b.err
+		}
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		// That who wrote was given up is no reason for the others.
+		given := errors.Is(b.err, context.Canceled) || errors.Is(b.err, context.DeadlineExceeded)
+		if !given || ctx.Err() != nil {
+			return b.err
+		}
+	}
+}
+
+// writeChanges makes changes to a list until they last.
 //
 // Another writer that read the list before our PUT writes it without our
 // change. It does that within the time of a GET and a PUT, so the list is read
 // back after more than that; and once more, later, when somebody else was seen
 // at work.
-func (r *repository) changeList(ctx context.Context, subject digest.Digest, change func(*refList) bool) error {
-	// Within one process nobody needs to lose.
-	unlock, err := r.lists.lock(ctx, subject)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, changes []listChange) error {
 	var written digest.Digest // by us, "" before the first time
 	proofs := 1               // how often the change must still be seen
 	for try := 0; try < listTries; {
@@ -145,7 +216,10 @@ func (r *repository) changeList(ctx context.Context, subject digest.Digest, chan
 			return fmt.Errorf("%w: the tag %s should list the referrers of %s, but is %s; it is left as it is",
 				store.ErrExists, l.tag, subject, l.other)
 		}
-		changed := change(l)
+		changed := false
+		for _, c := range changes {
+			changed = c.apply(l) || changed
+		}
 		switch {
 		case !changed && written == "":
 			return nil // it was so before

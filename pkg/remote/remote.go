@@ -37,7 +37,7 @@ type repository struct {
 
 	known   knowledge
 	flights flights // uploads under way and done
-	lists   locks   // one writer of a referrers list at a time
+	lists   lists   // changes to referrers lists under way
 	kinds   kinds   // what was asked about kinds of manifests
 	settle  time.Duration
 }

@@ -2,9 +2,11 @@ package remote_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stet-oci/stet/pkg/local"
@@ -68,6 +70,49 @@ func plain(o remote.Options) remote.Options {
 	return o
 }
 
+// refersTo is the i-th manifest with this subject.
+func refersTo(subject store.Manifest, i int) store.Manifest {
+	raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"artifactType":"a/b","config":{"mediaType":"a/b","digest":%q,"size":2},`+
+		`"layers":[],"subject":{"mediaType":%q,"digest":%q,"size":2},"annotations":{"n":"%d"}}`,
+		store.MediaTypeImage, subject.Digest, store.MediaTypeImage, subject.Digest, i)
+	return store.NewManifest(store.MediaTypeImage, []byte(raw))
+}
+
+// TestManyReferrersFewWrites: one process that copies many referrers at once
+// does not write the list for each of them.
+func TestManyReferrersFewWrites(t *testing.T) {
+	t.Parallel()
+	const n, bound = 60, 15
+	var writes atomic.Int32
+	srv := httptest.NewServer(serve.New(local.NewMemoryRegistry(), serve.Options{
+		Quirks: serve.Quirks{NoReferrersAPI: true, NoOCISubject: true, Sparse: true},
+		OnRequest: func(method, uri string, _ int) {
+			if method == http.MethodPut && strings.Contains(uri, "/manifests/sha256-") {
+				writes.Add(1)
+			}
+		},
+	}))
+	t.Cleanup(srv.Close)
+	s, err := remote.Open(registryRef(srv.URL, "app"), plain(remote.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := store.NewManifest(store.MediaTypeImage, []byte("{}"))
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := s.PutManifest(t.Context(), refersTo(subject, i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	got, err := store.Collect(s.Referrers(t.Context(), subject.Digest, ""))
+	if err != nil || len(got) != n || writes.Load() > bound {
+		t.Errorf("%d of %d referrers are listed after %d writes, %v", len(got), n, writes.Load(), err)
+	}
+}
+
 // TestManyProcessesAttach: every process has a store of its own, and the
 // registry keeps the list under a tag that each of them writes.
 func TestManyProcessesAttach(t *testing.T) {
@@ -84,13 +129,10 @@ func TestManyProcessesAttach(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"artifactType":"a/b","config":{"mediaType":"a/b","digest":%q,"size":2},`+
-				`"layers":[],"subject":{"mediaType":%q,"digest":%q,"size":2},"annotations":{"n":"%d"}}`,
-				store.MediaTypeImage, subject.Digest, store.MediaTypeImage, subject.Digest, i)
 			if _, err := s.PutBlob(t.Context(), store.NewBlob("a/b", []byte("{}"))); err != nil {
 				t.Error(err)
 			}
-			if err := s.PutManifest(t.Context(), store.NewManifest(store.MediaTypeImage, []byte(raw))); err != nil {
+			if err := s.PutManifest(t.Context(), refersTo(subject, i)); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,0 +1,174 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// tagRegistry keeps one list of referrers under its tag. Its first write waits
+// for release.
+type tagRegistry struct {
+	mu      sync.Mutex
+	list    string
+	writes  int
+	began   chan bool // the first write has come
+	release chan bool
+}
+
+func (g *tagRegistry) get(w http.ResponseWriter, _ *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.list == "" {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", store.MediaTypeIndex)
+	_, _ = io.WriteString(w, g.list)
+}
+
+func (g *tagRegistry) put(w http.ResponseWriter, r *http.Request) {
+	raw, _ := io.ReadAll(r.Body)
+	g.mu.Lock()
+	g.list = string(raw)
+	g.writes++
+	first := g.writes == 1
+	g.mu.Unlock()
+	if first {
+		g.began <- true
+		<-g.release
+	}
+	w.WriteHeader(http.StatusCreated)
+}
+
+// listed asserts the entries, by what they are digests of.
+func (g *tagRegistry) listed(t *testing.T, writes int, names ...string) {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.writes != writes || strings.Count(g.list, "sha256:") != len(names) {
+		t.Errorf("%d writes of %s, want %d with %d entries", g.writes, g.list, writes, len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(g.list, digest.FromString(name).String()) {
+			t.Errorf("%s is not listed", name)
+		}
+	}
+}
+
+func newTagRegistry(t *testing.T) (*tagRegistry, *repository) {
+	t.Helper()
+	g := &tagRegistry{began: make(chan bool, 1), release: make(chan bool)}
+	tag := "manifests/" + wire.ReferrersTag(dgst)
+	_, st := newScript(t, Options{}, map[string]http.HandlerFunc{"GET " + tag: g.get, "PUT " + tag: g.put})
+	return g, st.(*repository)
+}
+
+func entryOf(name string) store.Descriptor {
+	return store.Descriptor{MediaType: store.MediaTypeImage, Digest: digest.FromString(name), Size: 1}
+}
+
+// waits waits until n changes wait behind the one that is written.
+func (r *repository) waits(t *testing.T, n int) {
+	t.Helper()
+	for range 500 {
+		r.lists.mu.Lock()
+		b := r.lists.waiting[dgst]
+		ok := n == 0 && b == nil || b != nil && len(b.changes) == n
+		r.lists.mu.Unlock()
+		if ok {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%d changes do not come to wait", n)
+}
+
+// What arrives while a list is written is written at once.
+func TestListChangesGoTogether(t *testing.T) {
+	t.Parallel()
+	g, r := newTagRegistry(t)
+	var wg sync.WaitGroup
+	add := func(name string) {
+		wg.Go(func() {
+			if err := r.addToList(t.Context(), dgst, entryOf(name)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	add("first")
+	<-g.began
+	names := []string{"first"}
+	for i := range 60 {
+		names = append(names, fmt.Sprint(i))
+		add(names[i+1])
+	}
+	r.waits(t, 60)
+	close(g.release)
+	wg.Wait()
+	g.listed(t, 2, names...)
+}
+
+// Of two changes about the same referrer that wait, the later one holds.
+func TestLaterListChangeHolds(t *testing.T) {
+	t.Parallel()
+	g, r := newTagRegistry(t)
+	done := make(chan error, 4)
+	go func() { done <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	<-g.began
+	go func() { done <- r.addToList(t.Context(), dgst, entryOf("gone")) }()
+	r.waits(t, 1)
+	go func() { done <- r.addToList(t.Context(), dgst, entryOf("stays")) }()
+	r.waits(t, 2)
+	dropped := make(chan bool)
+	go func() {
+		close(dropped)
+		done <- r.dropFromList(t.Context(), dgst, digest.FromString("gone"))
+	}()
+	<-dropped
+	time.Sleep(20 * time.Millisecond) // the number that wait does not tell it
+	close(g.release)
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	g.listed(t, 2, "first", "stays")
+}
+
+// Who would have written for the others is given up: they write themselves.
+func TestListChangeOutlivesItsWriter(t *testing.T) {
+	t.Parallel()
+	g, r := newTagRegistry(t)
+	first, writer, other := make(chan error), make(chan error), make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { first <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	<-g.began
+	go func() { writer <- r.addToList(ctx, dgst, entryOf("writer")) }()
+	r.waits(t, 1)
+	go func() { other <- r.addToList(t.Context(), dgst, entryOf("other")) }()
+	r.waits(t, 2)
+	cancel()
+	if err := <-writer; !errors.Is(err, context.Canceled) {
+		t.Errorf("who was given up: %v", err)
+	}
+	r.waits(t, 1)
+	close(g.release)
+	for _, done := range []chan error{first, other} {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	g.listed(t, 2, "first", "other")
+}
