@@ -47,7 +47,10 @@ func (g *tagRegistry) put(w http.ResponseWriter, r *http.Request) {
 	g.mu.Unlock()
 	if first {
 		g.began <- true
-		<-g.release
+		select {
+		case <-g.release:
+		case <-r.Context().Done():
+		}
 	}
 	w.WriteHeader(http.StatusCreated)
 }
