@@ -23,7 +23,7 @@ func (r *repository) Blob(ctx context.Context, d store.Descriptor) (store.Blob, 
 	if d.Size < 0 {
 		size, err := r.blobSize(ctx, d)
 		if err != nil {
-			return store.Blob{}, fmt.Errorf("blob %s: %w", d.Digest, err)
+			return store.Blob{}, err
 		}
 		d.Size = size
 	}
@@ -31,11 +31,7 @@ func (r *repository) Blob(ctx context.Context, d store.Descriptor) (store.Blob, 
 		Descriptor: d,
 		Home:       r.client.host + "/" + r.name,
 		Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-			rc, err := r.openBlob(ctx, d, offset)
-			if err != nil {
-				return nil, fmt.Errorf("blob %s: %w", d.Digest, err)
-			}
-			return rc, nil
+			return r.openBlob(ctx, d, offset)
 		},
 	}, nil
 }
@@ -74,7 +70,7 @@ func (r *repository) blobSize(ctx context.Context, d store.Descriptor) (int64, e
 func (r *repository) openBlob(ctx context.Context, d store.Descriptor, offset int64) (io.ReadCloser, error) {
 	switch {
 	case offset < 0 || offset > d.Size:
-		return nil, fmt.Errorf("%w: offset %d of %d bytes", store.ErrRange, offset, d.Size)
+		return nil, fmt.Errorf("%w: blob %s: offset %d of %d bytes", store.ErrRange, d.Digest, offset, d.Size)
 	case offset == d.Size && d.Size > 0:
 		return http.NoBody, nil // a Range behind the last byte is 416
 	}
@@ -122,7 +118,7 @@ func (r *repository) getFrom(ctx context.Context, d store.Descriptor, offset int
 	}
 	if n := resp.ContentLength; n >= 0 && n != d.Size {
 		resp.Body.Close()
-		return nil, 0, fmt.Errorf("%w: expected %d bytes, the registry has %d", store.ErrMismatch, d.Size, n)
+		return nil, 0, fmt.Errorf("%w: blob %s: expected %d bytes, the registry has %d", store.ErrMismatch, d.Digest, d.Size, n)
 	}
 	return resp.Body, offset, nil
 }
@@ -243,7 +239,7 @@ func (b *resuming) reopen() (err error) {
 	b.rc, b.skip, err = b.repo.getFrom(b.ctx, b.desc, b.at)
 	if err != nil {
 		b.rc = nil
-		return fmt.Errorf("%s: going on after %d of %d bytes: %w", b.desc.Digest, b.at, b.desc.Size, err)
+		return fmt.Errorf("going on after %d of %d bytes: %w", b.at, b.desc.Size, err)
 	}
 	return nil
 }

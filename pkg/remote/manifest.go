@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -79,6 +80,9 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
 	}
 	m, err := readManifest(resp, ref, raw)
+	if store.IsDigest(ref) && errors.Is(err, store.ErrMismatch) {
+		return store.Manifest{}, err // names the digest itself
+	}
 	if err != nil {
 		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
 	}
@@ -127,7 +131,7 @@ func manifestDigest(resp *http.Response, ref string, raw []byte) (digest.Digest,
 		return digest.FromBytes(raw), nil
 	}
 	if got := want.Algorithm().FromBytes(raw); got != want {
-		return "", fmt.Errorf("%w: expected %s, the bytes have %s", store.ErrMismatch, want, got)
+		return "", fmt.Errorf("%w: the manifest should have %s, and has %s", store.ErrMismatch, want, got)
 	}
 	return want, nil
 }

@@ -39,7 +39,7 @@ func (r *repository) Referrers(ctx context.Context, subject digest.Digest, artif
 			err = unread
 		}
 		if err != nil {
-			yield(store.Descriptor{}, fmt.Errorf("referrers of %s: %w", subject, err))
+			yield(store.Descriptor{}, err)
 		}
 	}
 }
@@ -144,13 +144,9 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 	header := http.Header{"Accept": {store.MediaTypeIndex}}
 	begun := false
 	err := r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response) (int, bool, error) {
-		raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
-		if err != nil {
-			return 0, false, err
-		}
-		list, err := decodeReferrers(mediaType(resp), raw)
-		if err != nil {
-			return 0, false, err
+		list, err := r.readReferrers(resp)
+		if err != nil { // an error of the request names the subject in its URL
+			return 0, false, fmt.Errorf("referrers of %s: %w", subject, err)
 		}
 		begun = true
 		r.known.learn(store.AbilityReferrersAPI, store.Yes, answered(req, resp, "Content-Type"))
@@ -166,6 +162,14 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 		return fmt.Errorf("%w: the list of referrers breaks off: %s", store.ErrInvalid, e)
 	}
 	return err
+}
+
+func (r *repository) readReferrers(resp *http.Response) ([]store.Descriptor, error) {
+	raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return decodeReferrers(mediaType(resp), raw)
 }
 
 // decodeReferrers reads an answer of the referrers API, which is an image index.
@@ -264,7 +268,7 @@ func (r *repository) waitListed(ctx context.Context, subject, referrer digest.Di
 			}
 		}
 	}
-	return store.Yes, fmt.Errorf("%w: the registry stored %s, and does not list it as a referrer of %s", store.ErrRefused, referrer, subject)
+	return store.Yes, fmt.Errorf("%w: the registry has the referrers API, and does not list it there", store.ErrRefused)
 }
 
 // isListed asks the referrers API with one request. Quay refuses to speak of a

@@ -213,8 +213,8 @@ func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, ch
 			return err
 		}
 		if l.other != "" {
-			return fmt.Errorf("%w: the tag %s should list the referrers of %s, but is %s; it is left as it is",
-				store.ErrExists, l.tag, subject, l.other)
+			return fmt.Errorf("%w: the tag %s should be a list of referrers, but is %s; it is left as it is",
+				store.ErrExists, l.tag, l.other)
 		}
 		changed := false
 		for _, c := range changes {
@@ -228,7 +228,7 @@ func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, ch
 				proofs = 2 // somebody writes at the same time
 			}
 			if err := r.writeList(ctx, l); err != nil {
-				return fmt.Errorf("the tag %s: %w", l.tag, err)
+				return err
 			}
 			written = l.digest
 			try++
@@ -246,6 +246,6 @@ func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, ch
 			return err
 		}
 	}
-	return fmt.Errorf("%w: the list %s of the referrers of %s was overwritten %d times by others",
-		store.ErrUnavailable, wire.ReferrersTag(subject), subject, listTries)
+	return fmt.Errorf("%w: the list %s was overwritten %d times by others",
+		store.ErrUnavailable, wire.ReferrersTag(subject), listTries)
 }
