@@ -6,12 +6,12 @@
 // internal/wire. Its lower half sends them, through a stack of
 // http.RoundTrippers in which each layer knows one thing:
 //
-//	auth      signs in, and answers a 401 once
+//	auth      signs in: one request learns how, and a 401 is answered once
 //	retry     sends again what another try may help
 //	redirect  follows redirects that keep the request as it is
 //	origin    gives credentials, custom headers and the client certificate to
 //	          the registry's own scheme, host and port, and to nobody else
-//	limit     ends a connection that is silent for too long
+//	limit     ends a connection that is silent for too long; longer while a blob is stored
 //	trace     writes the log of requests, without secrets
 //	net/http  sends
 //
