@@ -21,6 +21,7 @@ type copyOptions struct {
 	concurrency int
 	noPreflight bool
 	dryRun      bool
+	skipExtinct bool
 	resolve     []string
 }
 
@@ -49,6 +50,7 @@ registry blobs are mounted instead of sent.`,
 	fs.BoolVarP(&o.recursive, "recursive", "r", false, "copy what refers to the artifact too")
 	fs.StringVar(&o.platform, "platform", "", "copy only this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index, as its own manifest")
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "copy without asking first what the destination takes")
+	fs.BoolVar(&o.skipExtinct, "skip-extinct", false, "with -r, leave out artifact manifests that refer to something, with a warning each")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
@@ -128,6 +130,6 @@ func copyBetween(ctx context.Context, a *app, o *copyOptions, s sides) (res grap
 	}
 	return graph.Copy(ctx, from, to, ref, graph.CopyOptions{
 		Options:   graph.Options{Tags: s.dst.Tags, Concurrency: o.concurrency, Events: s.sink},
-		Referrers: o.recursive, NoPreflight: o.noPreflight, DryRun: o.dryRun, Host: s.dst.Host,
+		Referrers: o.recursive, NoPreflight: o.noPreflight, SkipExtinct: o.skipExtinct, DryRun: o.dryRun, Host: s.dst.Host,
 	})
 }

@@ -59,7 +59,8 @@ func exitCodeHelp() string {
 }
 
 // rule gives a class of errors its exit code and its remedy. In the remedy
-// {name} is the program, {host} the registry and {repo} the repository meant.
+// {name} is the program, {host} the registry, {repo} the repository meant and {ref}
+// what is copied.
 type rule struct {
 	is   error
 	code int
@@ -71,14 +72,14 @@ type rule struct {
 var rules = []rule{
 	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG]"},
 	{store.ErrUsage, exitUsage, ""},
-	{store.ErrMismatch, exitMismatch, "nothing was kept; try again, and if it stays, the content there is damaged: ask who published it"},
+	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
 	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
 	{store.ErrDenied, exitAuth, "run `{name} login {host}`, or check that the account may do this to \"{repo}\""},
 	{fs.ErrNotExist, exitNotFound, "check the path"},
 	{store.ErrNotFound, exitNotFound, "check the spelling of repository, tag and digest"},
 	{store.ErrExists, exitRefused, "choose another name, or remove what is there first"},
-	{store.ErrKind, exitRefused, "use a registry that takes it (`{name} probe --write`), or choose another kind, which is another digest: --manifest-kind image for a push, `{name} convert REF --to image -r` for what exists"},
+	{store.ErrKind, exitRefused, "ask the registry what it takes (`{name} probe --write`); another kind is another digest: push with --manifest-kind image, or upgrade what exists with `{name} convert --to image -r {ref}` and copy it with `{name} cp -r --skip-extinct`"},
 	{store.ErrUnsupported, exitRefused, "use a registry that can do this, or leave the request out"},
 	{store.ErrRefused, exitRefused, "the registry's answer above says what it does not take"},
 	{store.ErrPath, exitMismatch, "ask who made it; if you trust it, --allow-path-traversal lets titles lead out; entries of a tar never may"},
@@ -229,5 +230,9 @@ func (a *app) remedy(do string, f *failure, err error) string {
 	if ref.Scheme == store.SchemeRegistry {
 		host, repo = ref.Host, ref.Repo
 	}
-	return strings.NewReplacer("{name}", a.name, "{host}", ui.Escape(host), "{repo}", ui.Escape(repo)).Replace(do)
+	meant := "REF" // what could be converted: the source of a copy
+	if f != nil && f.from.Scheme != "" {
+		meant = f.from.String()
+	}
+	return strings.NewReplacer("{name}", a.name, "{host}", ui.Escape(host), "{repo}", ui.Escape(repo), "{ref}", ui.Escape(meant)).Replace(do)
 }

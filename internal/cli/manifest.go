@@ -214,16 +214,7 @@ func (o *manifestPushOptions) put(ctx context.Context, a *app, ref store.Ref, m 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if !o.noPreflight {
-		if err := graph.CheckManifest(ctx, m, s, sink); err != nil {
-			return err
-		}
-	}
-	if err := s.PutManifest(ctx, m, ref.Tags...); err != nil {
-		return err
-	}
-	sink.Emit(store.Event{Kind: store.Done, Desc: m.Descriptor, Name: m.MediaType, How: store.Sent})
-	return nil
+	return graph.Put(ctx, m, s, graph.CopyOptions{Options: graph.Options{Tags: ref.Tags, Events: sink}, NoPreflight: o.noPreflight})
 }
 
 // maxManifest bounds a manifest that is read from a file or standard input:

@@ -18,6 +18,9 @@ type CopyOptions struct {
 	Options
 	// Referrers copies what refers to the root, to its children, and so on.
 	Referrers bool
+	// SkipExtinct leaves out, with a warning each, referrers that are artifact
+	// manifests, as they lie beside their converted forms.
+	SkipExtinct bool
 	// NoPreflight puts without asking first what the destination takes; the
 	// first refusal then ends the copy half way.
 	NoPreflight bool
@@ -139,7 +142,7 @@ func (c *copier) survey(ctx context.Context, root store.Descriptor, missing []st
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		nodes, err = Walk(gctx, c.src, root, WalkOptions{
-			Referrers: c.opts.Referrers, Subjects: true, Concurrency: c.opts.Concurrency, Events: c.sink,
+			Referrers: c.opts.Referrers, Subjects: true, Concurrency: c.opts.Concurrency, Events: c.sink, SkipExtinct: c.opts.SkipExtinct,
 		})
 		return err
 	})

@@ -145,12 +145,16 @@ func (m *mover) withPut(err error) error {
 }
 
 // refusedKind makes the refusal of an extinct kind of manifest say so: what the
-// registry answers seldom names the media type.
-func refusedKind(d store.Descriptor, err error) error {
-	if store.IsExtinct(d.MediaType) && (errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrUnsupported)) {
-		return fmt.Errorf("%w: %s: %w", store.ErrKind, d.MediaType, err)
+// registry answers seldom names the media type. A registry that is known to
+// take the kind refused for another reason.
+func refusedKind(ctx context.Context, dst store.Store, d store.Descriptor, err error) error {
+	if !store.IsExtinct(d.MediaType) || !errors.Is(err, store.ErrRefused) && !errors.Is(err, store.ErrUnsupported) {
+		return err
 	}
-	return err
+	if f, asked := dst.Takes(ctx, d.MediaType); asked == nil && f.Answer == store.Yes {
+		return err
+	}
+	return fmt.Errorf("%w: %s, which may be the reason: %w", store.ErrKind, d.MediaType, err)
 }
 
 // putManifest puts one manifest and tells of it and of its tags.
@@ -159,7 +163,7 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 	m.sink.Emit(store.Event{Kind: store.Start, Desc: man.Descriptor, Name: name})
 	if err := m.dst.PutManifest(ctx, man, tags...); err != nil {
 		m.failed(ctx, man.Descriptor, err)
-		return fail(Destination, "put manifest", man.Descriptor, refusedKind(man.Descriptor, err))
+		return fail(Destination, "put manifest", man.Descriptor, refusedKind(ctx, m.dst, man.Descriptor, err))
 	}
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})

@@ -86,6 +86,7 @@ func told(e store.Evidence) string {
 // checker asks a destination about what will be put, each thing once.
 type checker struct {
 	dst     store.Store
+	dry     bool // ask nothing by a write, not even by one that has to be refused
 	sink    store.Sink
 	kinds   map[string]store.Finding
 	misfits []Misfit
@@ -104,7 +105,7 @@ func (c *checker) kind(ctx context.Context, d store.Descriptor) error {
 	finding, asked := c.kinds[d.MediaType]
 	if !asked {
 		var err error
-		if finding, err = c.dst.Takes(ctx, d.MediaType); err != nil {
+		if finding, err = c.ask(ctx, d.MediaType); err != nil {
 			return fail(Destination, "ask about "+d.MediaType+" at", store.Descriptor{}, err)
 		}
 		c.kinds[d.MediaType] = finding
@@ -116,6 +117,13 @@ func (c *checker) kind(ctx context.Context, d store.Descriptor) error {
 		c.misfits = append(c.misfits, Misfit{d, "is a " + d.MediaType + ", which the registry does not take; it takes image manifests, which have other digests", finding, store.ErrKind})
 	}
 	return nil
+}
+
+func (c *checker) ask(ctx context.Context, mediaType string) (store.Finding, error) {
+	if c.dry {
+		return store.Finding{Evidence: store.Evidence{Note: "a dry run does not ask"}}, nil
+	}
+	return c.dst.Takes(ctx, mediaType)
 }
 
 func unknownKind(mediaType string, f store.Finding) string {
@@ -163,6 +171,7 @@ func (c *checker) result() error {
 // that a copy which cannot succeed is refused before its first byte.
 func (c *copier) preflight(ctx context.Context, nodes []*Node) error {
 	check := newChecker(c.dst, c.sink)
+	check.dry = c.opts.DryRun
 	asked := false
 	for _, n := range nodes {
 		if c.there[n.Digest] {
@@ -185,8 +194,19 @@ func (c *copier) preflight(ctx context.Context, nodes []*Node) error {
 	return check.result()
 }
 
-// CheckManifest holds one manifest against what a store takes, before it is put.
-func CheckManifest(ctx context.Context, m store.Manifest, dst store.Store, sink store.Sink) error {
+// Put puts one manifest as it is, with what it names there already, after
+// holding it against what the store takes.
+func Put(ctx context.Context, m store.Manifest, dst store.Store, opts CopyOptions) error {
+	mv := &mover{dst: dst, sink: opts.Events}
+	if !opts.NoPreflight {
+		if err := checkManifest(ctx, m, dst, opts.Events); err != nil {
+			return err
+		}
+	}
+	return mv.withPut(mv.putManifest(ctx, m, opts.Tags...))
+}
+
+func checkManifest(ctx context.Context, m store.Manifest, dst store.Store, sink store.Sink) error {
 	check := newChecker(dst, sink)
 	if err := check.kind(ctx, m.Descriptor); err != nil {
 		return err

@@ -93,7 +93,7 @@ type rewriter struct {
 }
 
 func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
-	old, err := Walk(ctx, r.src, root, WalkOptions{Referrers: r.opts.Referrers, Concurrency: r.opts.limit()})
+	old, err := Walk(ctx, r.src, root, WalkOptions{Referrers: r.opts.Referrers, Concurrency: r.opts.limit(), Events: r.sink})
 	if err != nil {
 		return err
 	}
@@ -109,11 +109,14 @@ func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
 	if err := r.findThere(ctx); err != nil {
 		return err
 	}
-	if err := r.putContent(ctx); err != nil {
+	if err := r.preflight(ctx, r.nodes); err != nil {
 		return err
 	}
+	if err := r.putContent(ctx); err != nil {
+		return r.withPut(err)
+	}
 	if err := r.putNodes(ctx, r.nodes, store.Descriptor{}, nil); err != nil {
-		return err
+		return r.withPut(err)
 	}
 	if err := r.proveAll(ctx); err != nil {
 		return err
@@ -208,6 +211,7 @@ func (r *rewriter) lookAt(ctx context.Context, m *Mapped) error {
 		if err != nil {
 			return fail(Source, "list referrers of", m.Old.Descriptor, err)
 		}
+		slices.SortFunc(left, func(a, b store.Descriptor) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
 		m.Left = left
 	}
 	if !slices.Contains(m.Reasons, TypeChange) {

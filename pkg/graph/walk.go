@@ -53,6 +53,8 @@ type WalkOptions struct {
 	// Events hears of what is left out: a list may name a referrer that is gone,
 	// and a subject need not be there.
 	Events store.Sink
+	// SkipExtinct leaves out referrers that are artifact manifests; each is told.
+	SkipExtinct bool
 }
 
 // Walk reads the manifests under root level by level, each once, and gives them
@@ -75,7 +77,10 @@ func Walk(ctx context.Context, src store.Reader, root store.Descriptor, opts Wal
 	}
 	nodes := w.sorted()
 	for _, n := range nodes {
-		n.Referrers = slices.DeleteFunc(n.Referrers, func(d store.Descriptor) bool { return w.nodes[d.Digest] == nil })
+		n.Referrers = slices.DeleteFunc(n.Referrers, func(d store.Descriptor) bool {
+			r := w.nodes[d.Digest] // its own subject is what counts, also where it was met elsewhere first
+			return r == nil || r.Outline.Subject == nil || r.Outline.Subject.Digest != n.Digest
+		})
 	}
 	return nodes, nil
 }
@@ -133,6 +138,10 @@ func (w *walk) edges(n *Node) []store.Descriptor {
 		meet(d)
 	}
 	for _, d := range n.Referrers {
+		if w.opts.SkipExtinct && store.IsExtinct(d.MediaType) {
+			w.leaveOut(d, fmt.Sprintf("%s, a %s, is left out with what refers to it", d.Digest, d.MediaType))
+			continue
+		}
 		if meet(d) {
 			w.refersTo[d.Digest] = n.Digest
 		}

@@ -176,7 +176,10 @@ func (r *repository) PutManifest(ctx context.Context, m store.Manifest, tags ...
 		return err
 	}
 	if subject == nil {
-		_, rest, err := r.putFirst(ctx, m, tags)
+		resp, rest, err := r.putFirst(ctx, m, tags)
+		if err == nil {
+			err = r.proveStored(ctx, m, resp)
+		}
 		if err != nil {
 			return err
 		}
@@ -204,6 +207,20 @@ func (r *repository) PutManifest(ctx context.Context, m store.Manifest, tags ...
 		rest = tags
 	}
 	return r.putTags(ctx, m, rest)
+}
+
+// proveStored asks for a manifest that the registry says it stored, where its
+// answer does not name it (Docker-Content-Digest), or where the kind is one
+// that most refuse: some answer 201 to everything.
+func (r *repository) proveStored(ctx context.Context, m store.Manifest, resp *http.Response) error {
+	if headerDigest(resp) != "" && !store.IsExtinct(m.MediaType) {
+		return nil
+	}
+	_, err := r.Resolve(ctx, m.Digest.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: the registry answered %d to %s, and does not have it", store.ErrMismatch, resp.StatusCode, m.Digest)
+	}
+	return err
 }
 
 // checkPut proves m and gives its subject, nil without one.

@@ -120,7 +120,8 @@ func TestPutManifest(t *testing.T) {
 	sha512 := m
 	sha512.Digest = digest.SHA512.FromBytes(m.Raw)
 	put := func(ref string) string { return "PUT manifests/" + ref + " " + imageJSON }
-	created := answer(201, "")
+	created := answer(201, "", "Docker-Content-Digest", m.Digest.String())
+	named := "HEAD manifests/" + m.Digest.String()
 	for _, tc := range []struct {
 		name  string
 		m     store.Manifest
@@ -136,6 +137,14 @@ func TestPutManifest(t *testing.T) {
 		{
 			name: "by tags", m: m, tags: []string{"a", "b"}, on: map[string]http.HandlerFunc{"PUT manifests/a": created, "PUT manifests/b": created},
 			asked: []string{put("a"), put("b")},
+		},
+		{
+			name: "stored and not named: asked for", m: m, tags: []string{"a"}, asked: []string{put("a"), named},
+			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, ""), named: typed(m.MediaType, m.Digest.String(), imageJSON)},
+		},
+		{
+			name: "201 and nothing stored", m: m, tags: []string{"a", "b"}, asked: []string{put("a"), named}, err: store.ErrMismatch,
+			on: map[string]http.HandlerFunc{"PUT manifests/a": answer(201, "")},
 		},
 		{
 			name: "stored as something else", m: m, tags: []string{"a", "b"}, asked: []string{put("a")}, err: store.ErrMismatch,
@@ -154,13 +163,13 @@ func TestPutManifest(t *testing.T) {
 		{name: "no tag", m: m, tags: []string{"a/../b"}, err: store.ErrBadReference},
 		{
 			name: "sha512 with tags, one PUT", m: sha512, tags: []string{"a", "b"},
-			on:    map[string]http.HandlerFunc{"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "a, b")},
+			on:    map[string]http.HandlerFunc{"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "a, b", "Docker-Content-Digest", sha512.Digest.String())},
 			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON},
 		},
 		{
 			name: "sha512 with a tag that is not echoed", m: sha512, tags: []string{"a", "b"},
 			on: map[string]http.HandlerFunc{
-				"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "b"), "PUT manifests/a": created,
+				"PUT manifests/" + sha512.Digest.String(): answer(201, "", "OCI-Tag", "b", "Docker-Content-Digest", sha512.Digest.String()), "PUT manifests/a": created,
 			},
 			asked: []string{"PUT manifests/" + sha512.Digest.String() + "?tag=a&tag=b " + imageJSON, put("a")},
 		},
@@ -168,7 +177,7 @@ func TestPutManifest(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			for k, h := range tc.on {
 				tc.on[k] = func(w http.ResponseWriter, r *http.Request) {
-					if got := r.Header.Get("Content-Type"); got != m.MediaType {
+					if got := r.Header.Get("Content-Type"); r.Method == http.MethodPut && got != m.MediaType {
 						t.Errorf("Content-Type %q", got)
 					}
 					h(w, r)
