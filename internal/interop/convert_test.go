@@ -65,6 +65,19 @@ func TestUpgrade(t *testing.T) {
 				at.ok(t, "manifest", "fetch", now+"/app@"+d)
 			}
 
+			// Or all of it, from its own tag, without what only the old registry takes.
+			at.ok(t, "cp", "-r", "--skip-extinct", old+"/app:all", now+"/app:all")
+			found := map[string]bool{}
+			for d, err := range openRepo(t, now, "app").Referrers(t.Context(), index.Digest, "application/vnd.example.sbom") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				found[d.Digest.String()] = true
+			}
+			if len(found) != 1 || !found[first[sbom]] {
+				t.Errorf("the SBOMs at the end are %v, want %s", found, first[sbom])
+			}
+
 			// And back: exactly the old bytes.
 			before := at.ok(t, "manifest", "fetch", old+"/app@"+sbom)
 			at.ok(t, "manifest", "delete", "-f", old+"/app@"+sbom)

@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,7 +20,7 @@ import (
 func (w *writing) clean(ctx context.Context) {
 	order := slices.Clone(w.made)
 	slices.Reverse(order)
-	slices.SortStableFunc(order, func(a, b made) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(order, func(a, b made) int { return cmp.Or(a.rank()-b.rank(), a.alias()-b.alias()) })
 	seen := map[made]bool{}
 	for _, m := range order {
 		m.size = 0
@@ -88,6 +90,15 @@ func (m made) rank() int {
 		return 1
 	}
 	return 0
+}
+
+// alias is 0 for a blob's name by sha512, which Distribution 2.8 keeps as a link
+// to the one by sha256 and cannot find any more once that is gone.
+func (m made) alias() int {
+	if strings.HasPrefix(m.name, "sha512:") {
+		return 0
+	}
+	return 1
 }
 
 func (m made) head() wire.Kind {
