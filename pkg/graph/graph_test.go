@@ -265,8 +265,11 @@ func TestCopyLeavesOutReferrersThatAreNone(t *testing.T) {
 	image, other := b.image("x", nil, "v1"), b.image("y", nil)
 	sbom := b.image("sbom", &image)
 	gone := store.NewManifest(store.MediaTypeImage, []byte("gone")).Descriptor
+	var mu sync.Mutex
 	var warnings []string
 	opts := graph.CopyOptions{Referrers: true, Options: graph.Options{Tags: []string{"v1"}, Events: func(e store.Event) {
+		mu.Lock()
+		defer mu.Unlock()
 		if e.Kind == store.Warning {
 			warnings = append(warnings, e.Text)
 		}
