@@ -114,7 +114,7 @@ func (c *checker) kind(ctx context.Context, d store.Descriptor) error {
 		}
 	}
 	if finding.Answer == store.No {
-		c.misfits = append(c.misfits, Misfit{d, "is a " + d.MediaType + ", which the registry does not take; it takes image manifests, which have other digests", finding, store.ErrKind})
+		c.misfits = append(c.misfits, Misfit{d, "has the media type " + d.MediaType + ", which the registry does not take; it takes image manifests, which have other digests", finding, store.ErrKind})
 	}
 	return nil
 }
