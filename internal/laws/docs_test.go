@@ -37,7 +37,7 @@ func TestArchitectureNamesWhatIsThere(t *testing.T) {
 		t.Errorf("the walk names %d functions only", len(names))
 	}
 	for _, n := range names {
-		if name := lastName(n[1]); !declared[name] && n[1] != "net/http" {
+		if name := lastName(n[1]); !declared[name] && name != "go" { // a file is no name
 			t.Errorf("docs/architecture.md names %s, which is declared nowhere", n[1])
 		}
 	}
