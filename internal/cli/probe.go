@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -69,18 +71,26 @@ func runProbe(ctx context.Context, a *app, o *probeOptions, args []string) error
 		refs = append(refs, ref)
 	}
 	var results []ui.ProbeResult
+	var failed error
 	for _, ref := range refs {
 		r, err := o.probe(ctx, a, ref)
-		if err != nil {
+		if err != nil && len(r.Abilities) == 0 {
 			return cannot("probe", ref, err)
+		}
+		if err != nil && failed == nil {
+			failed = cannot("probe", ref, err) // told after what was found: that it refuses is evidence too
 		}
 		results = append(results, r)
 	}
-	if len(results) == 1 {
-		return ui.Print(a.streams.Out, format, results[0], results[0].Text)
+	value, text := any(results[0]), results[0].Text
+	if len(results) == 2 {
+		pair := ui.NewProbePair(results[0], results[1])
+		value, text = pair, pair.Text
 	}
-	pair := ui.NewProbePair(results[0], results[1])
-	return ui.Print(a.streams.Out, format, pair, pair.Text)
+	if err := ui.Print(a.streams.Out, format, value, text); err != nil {
+		return err
+	}
+	return failed
 }
 
 func (o *probeOptions) parseProbed(arg string) (store.Ref, error) {
@@ -117,13 +127,10 @@ func (o *probeOptions) probe(ctx context.Context, a *app, ref store.Ref) (r ui.P
 		return r, err
 	}
 	report, err := remote.Probe(ctx, ref, opts, remote.ProbeOptions{Write: o.write, MountFrom: o.mountFrom})
-	if err != nil {
-		for _, left := range report.Left { // the story, as there will be no result
-			fmt.Fprintf(a.streams.Err, "%s: warning: left in %s: %s\n", a.name, ref.Display(), ui.Escape(left))
-		}
-		return r, err
+	answered := func(f store.Finding) bool { return f.Answer != store.Unknown }
+	if err == nil || slices.ContainsFunc(slices.Collect(maps.Values(report.Support)), answered) {
+		r = ui.NewProbeResult(ref, report.Support)
+		r.As, r.Wrote, r.Left, r.Notes = report.As, report.Wrote, report.Left, report.Notes
 	}
-	r = ui.NewProbeResult(ref, report.Support)
-	r.As, r.Wrote, r.Left, r.Notes = report.As, report.Wrote, report.Left, report.Notes
-	return r, nil
+	return r, err
 }
