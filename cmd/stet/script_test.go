@@ -33,6 +33,9 @@ import (
 
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr, os.Getenv)) }
+	// A program built with the race detector waits a second before it ends; the
+	// scripts run hundreds of them.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	testscript.Main(m, map[string]func(){"stet": program, "oras": program})
 }
 
@@ -60,6 +63,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("SOURCE_DATE_EPOCH", "")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("CI", "")
 			env.Values["registries"] = map[string]*registry{}
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)

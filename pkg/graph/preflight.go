@@ -90,6 +90,7 @@ type checker struct {
 	sink    store.Sink
 	kinds   map[string]store.Finding
 	misfits []Misfit
+	warned  bool // that sha512 is not known
 }
 
 func newChecker(dst store.Store, sink store.Sink) *checker {
@@ -136,8 +137,18 @@ func unknownKind(mediaType string, f store.Finding) string {
 
 // algorithm holds a digest against what the destination is known to name by.
 func (c *checker) algorithm(d store.Descriptor) {
+	if d.Digest.Algorithm() != digest.SHA512 {
+		return
+	}
 	f := c.dst.Support()[store.AbilitySHA512]
-	if d.Digest.Algorithm() == digest.SHA512 && f.Answer == store.No {
+	if f.Answer == store.Unknown && !c.warned {
+		c.warned = true
+		c.sink.Emit(store.Event{
+			Kind: store.Warning, Desc: d, Name: store.NameOf(d),
+			Text: "whether the registry names content by sha512 cannot be known before it is put; `probe --write` finds out",
+		})
+	}
+	if f.Answer == store.No {
 		c.misfits = append(c.misfits, Misfit{d, "is named by sha512, which the registry does not know", f, store.ErrUnsupported})
 	}
 }
