@@ -108,7 +108,8 @@ func newRoot(a *app) *cobra.Command {
 of an artifact never moves with them: the same content and flags give the same
 digest everywhere, and a copy is byte-exact or refused.
 
-A reference is HOST[:PORT]/REPO[:TAG[,TAG...]][@DIGEST] or oci:DIR[:TAG][@DIGEST].
+A reference is HOST[:PORT]/REPO[:TAG[,TAG...]][@DIGEST], oci:DIR[:TAG][@DIGEST],
+or tar:FILE[:TAG][@DIGEST].
 
 Exit codes:
 ` + exitCodeHelp(),

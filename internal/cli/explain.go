@@ -70,7 +70,7 @@ type rule struct {
 // rules has a row for every sentinel of pkg/store; the first row that fits
 // decides, so what is said more exactly stands first.
 var rules = []rule{
-	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG]"},
+	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG], or tar:FILE[:TAG] in a tar"},
 	{store.ErrUsage, exitUsage, ""},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},

@@ -73,8 +73,8 @@ func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store,
 		s, err = local.OpenLayout(ref.Path, local.LayoutOptions{})
 	case store.SchemeRegistry:
 		s, err = a.openRemote(ref, t, sink)
-	default:
-		err = fmt.Errorf("%w: archives cannot be opened yet; use oci:DIR", store.ErrUnsupported)
+	case store.SchemeArchive:
+		s, err = local.OpenArchive(ref.Path, local.LayoutOptions{})
 	}
 	if err != nil {
 		return nil, err

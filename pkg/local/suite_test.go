@@ -15,6 +15,18 @@ func TestStores(t *testing.T) {
 	for name, open := range map[string]storetest.Open{
 		"memory": memory,
 		"layout": layout,
+		"archive": func(t *testing.T) store.Store {
+			s, err := local.OpenArchive(filepath.Join(t.TempDir(), "a.tar"), local.LayoutOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			return s
+		},
 		"repository in memory": func(t *testing.T) store.Store {
 			return repository(t, newMemoryRegistry(t), "team/app")
 		},
