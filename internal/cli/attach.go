@@ -45,6 +45,7 @@ and --distribution-spec forbids or forces it.`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -56,6 +56,7 @@ registry blobs are mounted instead of sent.`,
 	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
 	o.from.register(cmd, &o.progressFlags, true)
 	o.to.register(cmd, &o.progressFlags, true)
+	o.to.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

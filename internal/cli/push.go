@@ -204,6 +204,7 @@ one more (a:b:).`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/pkg/local"
@@ -19,6 +20,7 @@ type targetFlags struct {
 	layout           bool
 	layoutPath       string
 	distributionSpec string
+	chunkSize        string
 	progress         *progressFlags
 }
 
@@ -35,6 +37,11 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 		fs.StringVar(&t.distributionSpec, p+"distribution-spec", "", "keep referrers in this `WAY` and no other: v1.1-referrers-api or v1.1-referrers-tag")
 		complete(cmd, p+"distribution-spec", string(remote.ReferrersAPI), string(remote.ReferrersTag))
 	}
+}
+
+// registerChunks adds --chunk-size, for commands that send blobs.
+func (t *targetFlags) registerChunks(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.chunkSize, "chunk-size", "", "send blobs in chunks of this `SIZE`, such as 16MiB, and in no other way")
 }
 
 // parse reads an argument as the flags say: ORAS's layout flags become the Ref
@@ -100,6 +107,11 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 		opts.Referrers = mode
 	default:
 		return opts, fmt.Errorf("%w: --%sdistribution-spec is %s or %s", store.ErrUsage, t.prefix, remote.ReferrersAPI, remote.ReferrersTag)
+	}
+	if t.chunkSize != "" {
+		if opts.ChunkSize, err = units.RAMInBytes(t.chunkSize); err != nil || opts.ChunkSize <= 0 {
+			return opts, fmt.Errorf("%w: --chunk-size %q is not a size such as 16MiB", store.ErrUsage, t.chunkSize)
+		}
 	}
 	opts.Events = sink
 	if t.progress.debug {

@@ -48,6 +48,9 @@ type Options struct {
 	// has to store, if that is longer than Stall; 0 is DefaultCommit, below 0 is
 	// for ever.
 	Commit time.Duration
+	// ChunkSize sends blobs of more bytes in chunks of this many, and in no
+	// other way; 0 sends one request, and chunks only where that is too large.
+	ChunkSize int64
 	// MaxManifest bounds a manifest, index, tag page or token in bytes; 0 is DefaultMaxManifest.
 	MaxManifest int64
 

@@ -99,7 +99,7 @@ func (w *writing) putBlob(ctx context.Context, raw []byte, d digest.Digest) repl
 	}
 	req := w.repo.request(wire.UploadFinish)
 	req.Digest = d
-	put := w.ask(ctx, upload(req, (&session{at}).closing(d), raw), 0)
+	put := w.ask(ctx, upload(req, (&session{url: at}).closing(d), raw), 0)
 	if put.lost == nil && put.status/100 != 2 {
 		w.giveUp(ctx, got)
 		return put
@@ -271,7 +271,7 @@ func (w *writing) complete(ctx context.Context, first []byte) store.Finding {
 	d := digest.FromBytes(whole)
 	req := w.repo.request(wire.UploadFinish)
 	req.Digest = d
-	c := upload(req, (&session{at}).closing(d), last)
+	c := upload(req, (&session{url: at}).closing(d), last)
 	c.Header.Set("Content-Range", fmt.Sprintf("%d-%d", len(first), len(whole)-1))
 	put := w.ask(ctx, c, 0)
 	if put.lost != nil || put.status/100 == 2 {

@@ -30,10 +30,10 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 			return r.PutBlob(ctx, b)
 		}
 	}
-	if r.known.of(store.AbilityChunked) != store.No {
+	if r.known.of(store.AbilityChunked) != store.No && r.client.opts.ChunkSize == 0 {
 		d, err := r.stream(ctx, b)
 		choice, reason := chooseChunked(err)
-		if choice == "" {
+		if choice != "hash-first" {
 			if err != nil {
 				return store.Put{}, err
 			}
@@ -50,9 +50,15 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 	return r.PutBlob(ctx, b)
 }
 
-// chooseChunked decides what follows a PATCH that was refused; "" is to go on
-// with what there is.
+// inChunks is the choice of several PATCHes for a blob that is too large for one request.
+const inChunks = "chunks"
+
+// chooseChunked decides what follows a PATCH that was refused, or a PUT that was
+// too large; "" is to go on with what there is.
 func chooseChunked(err error) (choice, reason string) {
+	if e := statusOf(err, http.StatusRequestEntityTooLarge); e != nil && e.Method == http.MethodPut {
+		return inChunks, fmt.Sprintf("a request with the whole blob is refused for its size (it answered %d)", e.Status)
+	}
 	e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge,
 		http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented)
 	if e == nil || e.Method != http.MethodPatch {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 	}
 	if b.Size > smallBlob {
 		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
-		return store.Sent, r.send(ctx, b.Descriptor, src, s)
+		return store.Sent, r.deliver(ctx, b.Descriptor, src, s)
 	}
 	// In memory the bytes are proven before the first of them is sent, and can
 	// be sent again.
@@ -120,8 +121,9 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 // else POST and PUT.
 func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byte, s *session) error {
 	src := &content{open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }}
-	if s != nil || r.known.of(store.AbilitySinglePost) == store.No {
-		return r.send(ctx, d, src, s)
+	pinned := r.client.opts.ChunkSize > 0 && d.Size > r.client.opts.ChunkSize
+	if s != nil || pinned || r.known.of(store.AbilitySinglePost) == store.No {
+		return r.deliver(ctx, d, src, s)
 	}
 	req := r.request(wire.UploadSingle)
 	req.Digest = d.Digest
@@ -148,7 +150,7 @@ func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byt
 	}
 	r.known.learn(store.AbilitySinglePost, store.No, evidence)
 	r.fallback(choice, reason)
-	return r.send(ctx, d, src, s)
+	return r.deliver(ctx, d, src, s)
 }
 
 // chooseUpload decides what follows a POST with digest and body that did not
@@ -209,7 +211,8 @@ func chooseMount(err error) (choice, reason string) {
 
 // session is an upload that the registry opened.
 type session struct {
-	url *url.URL // Location, to be used as it is
+	url   *url.URL // Location, to be used as it is
+	least int64    // OCI-Chunk-Min-Length: what a chunk must have, but for the last
 }
 
 // session reads the Location of an answer (distribution-spec "Pushing blobs").
@@ -218,7 +221,11 @@ func (r *repository) session(resp *http.Response) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{u}, nil
+	least, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
+	if err != nil {
+		least = 0 // absent, or no number
+	}
+	return &session{u, least}, nil
 }
 
 // start opens an upload.
