@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -69,12 +68,11 @@ func runResolve(ctx context.Context, a *app, o *resolveOptions, arg string) erro
 
 // resolve opens the store of ref and asks it what ref names.
 func (o *resolveOptions) resolve(ctx context.Context, a *app, ref store.Ref, sink store.Sink) (d store.Descriptor, err error) {
-	s, err := a.open(ref, &o.targetFlags, sink)
-	if err != nil {
-		return d, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return resolveIn(ctx, s, ref, o.platform)
+	err = a.within(ref, &o.targetFlags, sink, func(s store.Store) error {
+		d, err = resolveIn(ctx, s, ref, o.platform)
+		return err
+	})
+	return d, err
 }
 
 // resolveIn asks a store what ref names, or which of its manifests is for a platform.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -76,13 +75,11 @@ func (o *tagOptions) checkTags(ref store.Ref, tags []string) error {
 // tagAll puts the exact bytes of the manifest again under each tag, which is
 // how the distribution-spec tags.
 func (o *tagOptions) tagAll(ctx context.Context, a *app, ref store.Ref, tags []string, sink store.Sink) (m store.Manifest, err error) {
-	s, err := a.open(ref, &o.targetFlags, sink)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if m, err = s.Manifest(ctx, ref.Reference()); err != nil {
-		return m, err
-	}
-	return m, s.PutManifest(ctx, m, tags...)
+	err = a.within(ref, &o.targetFlags, sink, func(s store.Store) error {
+		if m, err = s.Manifest(ctx, ref.Reference()); err != nil {
+			return err
+		}
+		return s.PutManifest(ctx, m, tags...)
+	})
+	return m, err
 }

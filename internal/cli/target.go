@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,6 +88,30 @@ func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store,
 		return nil, err
 	}
 	return store.VerifyManifests(s), nil
+}
+
+// within opens the store of ref for do, and closes it: some stores are written
+// only then.
+func (a *app) within(ref store.Ref, t *targetFlags, sink store.Sink, do func(store.Store) error) (err error) {
+	s, err := a.open(ref, t, sink)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return do(s)
+}
+
+// openRegistry opens all repositories of a host, or of a directory in which
+// each repository is a layout.
+func (a *app) openRegistry(ref store.Ref, t *targetFlags, sink store.Sink) (store.Registry, error) {
+	if ref.Scheme == store.SchemeLayout {
+		return local.OpenLayouts(ref.Path, local.LayoutOptions{})
+	}
+	opts, err := t.remoteOptions(a, sink)
+	if err != nil {
+		return nil, err
+	}
+	return remote.OpenRegistry(ref.Host, opts)
 }
 
 func (a *app) openRemote(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {
