@@ -56,6 +56,7 @@ func TestMain(m *testing.M) {
 //	holds DIR [NAME...]                the directory has these entries, hidden ones aside
 //	valid DIR                          the directory is an OCI layout whose blobs are what they are called
 //	modes FILE MODE                    the permission bits of a file
+//	keys FILE LIST                     a JSON document has these keys and no others; see checkKeys
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -79,6 +80,7 @@ func TestScripts(t *testing.T) {
 			"holds":    checkEntries,
 			"valid":    checkLayout,
 			"modes":    checkMode,
+			"keys":     checkKeys,
 		},
 		Condition: condition,
 	})
