@@ -17,8 +17,8 @@ type Fault struct {
 	MediaType string        `json:"mediaType,omitempty"`
 	Digest    digest.Digest `json:"digest,omitempty"`
 	Title     string        `json:"title,omitempty"`
-	Expected  string        `json:"expected,omitempty"`
-	Got       string        `json:"got,omitempty"`
+	Expected  string        `json:"expected"` // a digest, a size or a media type; "" where there is none
+	Got       string        `json:"got"`      // "" where it is not known
 	Reason    string        `json:"reason"`
 }
 
