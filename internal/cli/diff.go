@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -96,7 +97,7 @@ func runDiff(ctx context.Context, a *app, o *diffOptions, from, to string) error
 	list, err := d.run(ctx, a, t.sink)
 	t.finish()
 	if err != nil {
-		return cannot(d.what(), store.Ref{}, err)
+		return d.failed(err)
 	}
 	value := d.result(list, t.seen.Notes()).Colored(a.streams.OutColor())
 	if err := ui.Print(a.streams.Out, format, value, value.Text); err != nil {
@@ -168,6 +169,18 @@ func (d *diffing) at(ref store.Ref, err error) error {
 		return nil
 	}
 	return &failure{what: d.what(), ref: ref, err: fmt.Errorf("%s: %w", ref, err)}
+}
+
+// failed gives an error of the comparison the side that it is about.
+func (d *diffing) failed(err error) error {
+	var side *artifact.SideError
+	switch {
+	case errors.As(err, &side) && side.Second:
+		err = d.at(d.b, err)
+	case side != nil:
+		err = d.at(d.a, err)
+	}
+	return cannot(d.what(), store.Ref{}, err)
 }
 
 func (d *diffing) result(list []artifact.Difference, notes ui.Notes) ui.DiffResult {

@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -32,17 +31,8 @@ func (c *comparison) compareConfigs(ctx context.Context, j *job, pair couple) er
 		j.list[at].Why = fmt.Sprintf("not looked into: over %d bytes", maxDiffJSON)
 		return nil
 	}
-	var a, b []byte
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a, err = readConfig(gctx, c.from, pair.from)
-		return err
-	})
-	group.Go(func() (err error) {
-		b, err = readConfig(gctx, c.to, pair.to)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	a, b, err := both(ctx, c, pair, readConfig)
+	if err != nil {
 		return err
 	}
 	list, why := diffDocuments(pair.path, a, b)
@@ -88,17 +78,8 @@ func (c *comparison) compareContents(ctx context.Context, pair couple) ([]Differ
 	if !isTar(pair.from) || !isTar(pair.to) {
 		return nil, nil
 	}
-	var a, b map[string]tarEntry
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a, err = readTar(gctx, c.from, pair.from)
-		return err
-	})
-	group.Go(func() (err error) {
-		b, err = readTar(gctx, c.to, pair.to)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	a, b, err := both(ctx, c, pair, readTar)
+	if err != nil {
 		return nil, err
 	}
 	return diffEntries(pair.path, a, b), nil

@@ -51,9 +51,7 @@ func Diff(ctx context.Context, from, to Side, opts DiffOptions) ([]Difference, e
 // has, and as Diff does, what the others name.
 func DiffAll(ctx context.Context, from, to store.Reader, opts DiffOptions) ([]Difference, error) {
 	c := newComparison(from, to, opts)
-	a, b, err := both(ctx, func(ctx context.Context, s store.Reader) (map[string]store.Descriptor, error) {
-		return c.tags(ctx, s)
-	}, from, to)
+	a, b, err := both(ctx, c, couple{}, c.tags)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +88,7 @@ func DiffAll(ctx context.Context, from, to store.Reader, opts DiffOptions) ([]Di
 }
 
 // tags are the tags of a store, and what they name.
-func (c *comparison) tags(ctx context.Context, s store.Reader) (map[string]store.Descriptor, error) {
+func (c *comparison) tags(ctx context.Context, s store.Reader, _ store.Descriptor) (map[string]store.Descriptor, error) {
 	names, err := store.Collect(s.Tags(ctx, ""))
 	if err != nil {
 		return nil, err
@@ -117,17 +115,32 @@ func (c *comparison) tags(ctx context.Context, s store.Reader) (map[string]store
 	return all, nil
 }
 
-// both asks both stores at once.
-func both[T any](ctx context.Context, ask func(context.Context, store.Reader) (T, error), from, to store.Reader) (a, b T, err error) {
+// SideError says which of the two stores of a comparison an error is about.
+type SideError struct {
+	Second bool
+	Err    error
+}
+
+func (e *SideError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error of the store.
+func (e *SideError) Unwrap() error { return e.Err }
+
+// both asks both stores at once, each about its part of the pair.
+func both[T any](
+	ctx context.Context, c *comparison, pair couple, ask func(context.Context, store.Reader, store.Descriptor) (T, error),
+) (a, b T, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a, err = ask(gctx, from)
-		return err
-	})
-	group.Go(func() (err error) {
-		b, err = ask(gctx, to)
-		return err
-	})
+	one := func(s store.Reader, d store.Descriptor, answer *T) {
+		group.Go(func() (err error) {
+			if *answer, err = ask(gctx, s, d); err != nil {
+				return &SideError{s == c.to, err}
+			}
+			return nil
+		})
+	}
+	one(c.from, pair.from, &a)
+	one(c.to, pair.to, &b)
 	return a, b, group.Wait()
 }
 
@@ -208,17 +221,8 @@ func (c *comparison) compare(ctx context.Context, j *job) error {
 	if j.from.Digest == j.to.Digest {
 		return c.compareEqual(ctx, j)
 	}
-	var a, b store.Manifest
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a, err = readManifest(gctx, c.from, j.from)
-		return err
-	})
-	group.Go(func() (err error) {
-		b, err = readManifest(gctx, c.to, j.to)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	a, b, err := both(ctx, c, j.couple, readManifest)
+	if err != nil {
 		return err
 	}
 	d, err := diffManifests(j.path, a, b)
@@ -275,32 +279,30 @@ func readManifest(ctx context.Context, s store.Reader, d store.Descriptor) (stor
 	return m, nil
 }
 
+func readReferrers(ctx context.Context, s store.Reader, d store.Descriptor) ([]store.Descriptor, error) {
+	list, err := store.Collect(s.Referrers(ctx, d.Digest, ""))
+	if err != nil {
+		return nil, fmt.Errorf("referrers of %s: %w", d.Digest, err)
+	}
+	slices.SortFunc(list, byType)
+	return list, nil
+}
+
 // compareReferrers compares what refers to the two manifests, by artifact type
 // and digest. A list may name a referrer that is gone, which is no referrer then.
 func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 	if !c.opts.Referrers {
 		return nil
 	}
-	var a, b []store.Descriptor
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a, err = store.Collect(c.from.Referrers(gctx, j.from.Digest, ""))
+	a, b, err := both(ctx, c, j.couple, readReferrers)
+	if err != nil {
 		return err
-	})
-	group.Go(func() (err error) {
-		b, err = store.Collect(c.to.Referrers(gctx, j.to.Digest, ""))
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("referrers of %s: %w", j.from.Digest, err)
 	}
 	byDigest := map[digest.Digest]bool{}
 	for _, d := range b {
 		byDigest[d.Digest] = true
 	}
 	shared := map[digest.Digest]bool{}
-	slices.SortFunc(a, byType)
-	slices.SortFunc(b, byType)
 	for _, d := range a {
 		path := join(j.path, "referrers["+d.Digest.String()+"]")
 		switch {
@@ -333,7 +335,7 @@ func (c *comparison) lone(ctx context.Context, s store.Reader, j *job, found Dif
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
-		return fmt.Errorf("referrer %s: %w", d.Digest, err)
+		return &SideError{s == c.to, fmt.Errorf("referrer %s: %w", d.Digest, err)}
 	}
 	j.list = append(j.list, found)
 	return nil
