@@ -131,16 +131,18 @@ func both[T any](
 	ctx context.Context, c *comparison, pair couple, ask func(context.Context, store.Reader, store.Descriptor) (T, error),
 ) (a, b T, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	one := func(s store.Reader, d store.Descriptor, answer *T) {
-		group.Go(func() (err error) {
-			if *answer, err = ask(gctx, s, d); err != nil {
-				return &SideError{s == c.to, err}
-			}
-			return nil
-		})
-	}
-	one(c.from, pair.from, &a)
-	one(c.to, pair.to, &b)
+	group.Go(func() (err error) {
+		if a, err = ask(gctx, c.from, pair.from); err != nil {
+			err = &SideError{false, err}
+		}
+		return err
+	})
+	group.Go(func() (err error) {
+		if b, err = ask(gctx, c.to, pair.to); err != nil {
+			err = &SideError{true, err}
+		}
+		return err
+	})
 	return a, b, group.Wait()
 }
 
@@ -311,8 +313,12 @@ func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 			shared[d.Digest] = true
 			j.next = append(j.next, &job{couple: couple{path, d, d}})
 		default:
-			if err := c.lone(ctx, c.from, j, removed(DiffReferrer, path, referrer(d)), d); err != nil {
-				return err
+			there, err := isThere(ctx, c.from, d)
+			if err != nil {
+				return &SideError{false, err}
+			}
+			if there {
+				j.list = append(j.list, removed(DiffReferrer, path, referrer(d)))
 			}
 		}
 	}
@@ -320,25 +326,29 @@ func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 		if shared[d.Digest] {
 			continue
 		}
-		path := join(j.path, "referrers["+d.Digest.String()+"]")
-		if err := c.lone(ctx, c.to, j, added(DiffReferrer, path, referrer(d)), d); err != nil {
-			return err
+		there, err := isThere(ctx, c.to, d)
+		if err != nil {
+			return &SideError{true, err}
+		}
+		if there {
+			j.list = append(j.list, added(DiffReferrer, join(j.path, "referrers["+d.Digest.String()+"]"), referrer(d)))
 		}
 	}
 	return nil
 }
 
-// lone notes a referrer of one side, unless only a list has it.
-func (c *comparison) lone(ctx context.Context, s store.Reader, j *job, found Difference, d store.Descriptor) error {
+// isThere says whether a store has a referrer that it lists.
+func isThere(ctx context.Context, s store.Reader, d store.Descriptor) (bool, error) {
 	_, err := s.Resolve(ctx, d.Digest.String())
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	case err != nil:
-		return &SideError{s == c.to, fmt.Errorf("referrer %s: %w", d.Digest, err)}
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
 	}
-	j.list = append(j.list, found)
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("referrer %s: %w", d.Digest, err)
+	}
+	return true, nil
 }
 
-func referrer(d store.Descriptor) string { return strings.TrimSpace(described(d) + " " + d.ArtifactType) }
+func referrer(d store.Descriptor) string {
+	return strings.TrimSpace(described(d) + " " + d.ArtifactType)
+}
