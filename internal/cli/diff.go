@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -31,7 +33,7 @@ func newDiff(a *app) *cobra.Command {
 	o := &diffOptions{}
 	o.from.prefix, o.to.prefix = "from-", "to-"
 	cmd := &cobra.Command{
-		Use:   "diff [flags] A[:TAG|@DIGEST] B[:TAG|@DIGEST]",
+		Use:   "diff [flags] A[:TAG|@DIGEST] B[:TAG|@DIGEST]|./DIR",
 		Short: "Show in what two artifacts or repositories differ, and why",
 		Long: `Compare two artifacts, in any two stores: the kind of manifest and its types,
 configs value by value, files, annotations, the subject, the manifests of an
@@ -44,6 +46,10 @@ Without tag and digest on both sides, two repositories or layouts are compared:
 their tags, and what those name. Tags of the referrers tag schema are no tags of
 anybody; what they list is compared with -r.
 
+Where the second is a directory, written as ./DIR or with its whole path, the
+files of the artifact are compared with those on disk: content, links, and what
+can be executed.
+
 The exit code is 0 where they are equal and 3 where they differ.`,
 		Example: `  {name} diff localhost:5000/app:v1 localhost:5000/app:v2
 
@@ -51,7 +57,10 @@ The exit code is 0 where they are equal and 3 where they differ.`,
   {name} diff -r localhost:5000/app localhost:5001/app
 
   # what changed in the directory that was pushed
-  {name} diff --contents oci:old:v1 oci:new:v1`,
+  {name} diff --contents oci:old:v1 oci:new:v1
+
+  # are these the files that were pushed?
+  {name} diff localhost:5000/app:v1 ./dist`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return runDiff(cmd.Context(), a, o, args[0], args[1]) },
 	}
@@ -80,11 +89,16 @@ func runDiff(ctx context.Context, a *app, o *diffOptions, from, to string) error
 	if d.a, err = o.from.compared(from); err != nil {
 		return cannot("compare", d.a, err)
 	}
-	if d.b, err = o.to.compared(to); err != nil {
+	if d.dir = o.to.directory(to); d.dir != "" {
+		d.b = store.Ref{Scheme: schemeDirectory, Path: d.dir}
+	} else if d.b, err = o.to.compared(to); err != nil {
 		return cannot("compare", d.b, err)
 	}
 	d.whole = d.a.Reference() == ""
 	switch {
+	case d.dir != "" && (d.whole || d.recursive):
+		err = fmt.Errorf("%w: a directory is compared with the files of one artifact: give a tag or digest, and no -r", store.ErrUsage)
+	case d.dir != "":
 	case d.whole != (d.b.Reference() == ""):
 		err = fmt.Errorf("%w: give a tag or digest on both sides, or on none for whole repositories", store.ErrUsage)
 	case d.whole && o.platform != "":
@@ -109,6 +123,22 @@ func runDiff(ctx context.Context, a *app, o *diffOptions, from, to string) error
 	return nil
 }
 
+// schemeDirectory is how a directory on disk is shown where others are stores.
+const schemeDirectory store.Scheme = "directory"
+
+// directory is the argument where it means a directory on disk, else "": no
+// reference begins so, unless a flag says that it is a layout.
+func (t *targetFlags) directory(arg string) string {
+	if t.layout || t.layoutPath != "" {
+		return ""
+	}
+	first, _, _ := strings.Cut(filepath.ToSlash(arg), "/")
+	if first == "." || first == ".." || filepath.IsAbs(arg) {
+		return arg
+	}
+	return ""
+}
+
 // compared reads an argument that names one manifest or a whole repository.
 func (t *targetFlags) compared(arg string) (store.Ref, error) {
 	ref, err := t.parse(arg)
@@ -122,11 +152,18 @@ func (t *targetFlags) compared(arg string) (store.Ref, error) {
 type diffing struct {
 	*diffOptions
 	a, b  store.Ref
-	whole bool // repositories are compared
+	whole bool   // repositories are compared
+	dir   string // the directory that is compared with, or ""
 	roots [2]digest.Digest
 }
 
-func (d *diffing) what() string { return "compare " + d.a.String() + " with " + d.b.String() }
+func (d *diffing) what() string {
+	with := d.b.String()
+	if d.dir != "" {
+		with = d.dir
+	}
+	return "compare " + d.a.String() + " with " + with
+}
 
 func (d *diffing) run(ctx context.Context, a *app, sink store.Sink) (list []artifact.Difference, err error) {
 	opts := artifact.DiffOptions{
@@ -136,7 +173,15 @@ func (d *diffing) run(ctx context.Context, a *app, sink store.Sink) (list []arti
 			return ok && suffix == ""
 		},
 	}
-	err = a.within(d.a, &d.from, sink, func(from store.Store) error {
+	err = a.within(d.a, &d.from, sink, func(from store.Store) (err error) {
+		if d.dir != "" {
+			x := artifact.Side{Store: from}
+			if x.Root, err = resolveIn(ctx, from, d.a, d.platform); err == nil {
+				d.roots[0] = x.Root.Digest
+				list, err = artifact.DiffFiles(ctx, x, d.dir)
+			}
+			return err
+		}
 		return a.within(d.b, &d.to, sink, func(to store.Store) (err error) {
 			if d.whole {
 				list, err = artifact.DiffAll(ctx, from, to, opts)
@@ -185,6 +230,9 @@ func (d *diffing) failed(err error) error {
 
 func (d *diffing) result(list []artifact.Difference, notes ui.Notes) ui.DiffResult {
 	value := ui.NewDiffResult(d.a, d.b, d.roots[0], d.roots[1], notes)
+	if d.dir != "" {
+		value.To.Reference = d.dir
+	}
 	value.Equal, value.Recursive = len(list) == 0, d.recursive
 	for _, x := range list {
 		e := ui.Difference{Path: x.Path, Kind: string(x.Kind), Change: string(x.Change), Why: x.Why}
