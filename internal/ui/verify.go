@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -47,7 +48,7 @@ func NewVerifyResult(ref store.Ref, notes Notes) VerifyResult {
 func (r VerifyResult) Text(out io.Writer) error {
 	var l lines
 	for _, f := range r.Faults {
-		l.add("Fault:", f.Kind, f.Path, f.content())
+		l.add(strings.TrimSpace(strings.Join([]string{"Fault:", f.Kind, f.Path, f.content()}, " ")))
 		l.add("  why:", f.Reason)
 	}
 	verb := "Verified"
@@ -58,7 +59,7 @@ func (r VerifyResult) Text(out io.Writer) error {
 		verb = "Found"
 	}
 	d := digest.Digest("")
-	if len(r.Roots) == 1 {
+	if len(r.Roots) == 1 && r.ref.Reference() != "" {
 		d = r.Roots[0].Digest
 	}
 	l.add(verb, place(r.ref, d))
