@@ -42,6 +42,9 @@ func parseFileArg(arg string, windows bool) (File, error) {
 	if windows && strings.ContainsAny(name, `<>"|?*`) {
 		return File{}, fmt.Errorf(`%w: %q has one of the characters <>"|?*, which Windows reserves`, store.ErrUsage, arg)
 	}
+	if windows && strings.Contains(name[min(2, len(name)):], ":") {
+		return File{}, fmt.Errorf("%w: %q has a colon after the drive, which Windows reserves", store.ErrUsage, arg)
+	}
 	if mediaType != "" && !IsMediaType(mediaType) {
 		return File{}, fmt.Errorf("%w: %q: %q is not a media type such as text/plain; a file name with a colon needs a colon at its end (%s:)",
 			store.ErrUsage, arg, mediaType, arg)
