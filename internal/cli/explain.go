@@ -74,6 +74,8 @@ var rules = []rule{
 	{store.ErrUsage, exitUsage, ""},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
+	{store.ErrOnce, exitUnavailable, "run it again; if it stays, write the content to a file and push that, which can be read as often as need be"},
+	{store.ErrConfig, exitFailed, "mend the file, or move it away"},
 	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
 	{store.ErrDenied, exitAuth, "run `{name} login {host}`, or check that the account may do this to \"{repo}\""},
 	{fs.ErrNotExist, exitNotFound, "check the path"},

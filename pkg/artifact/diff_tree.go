@@ -313,7 +313,7 @@ func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 			shared[d.Digest] = true
 			j.next = append(j.next, &job{couple: couple{path, d, d}})
 		default:
-			there, err := isThere(ctx, c.from, d)
+			there, err := hasReferrer(ctx, c.from, d)
 			if err != nil {
 				return &SideError{false, err}
 			}
@@ -326,7 +326,7 @@ func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 		if shared[d.Digest] {
 			continue
 		}
-		there, err := isThere(ctx, c.to, d)
+		there, err := hasReferrer(ctx, c.to, d)
 		if err != nil {
 			return &SideError{true, err}
 		}
@@ -337,8 +337,8 @@ func (c *comparison) compareReferrers(ctx context.Context, j *job) error {
 	return nil
 }
 
-// isThere says whether a store has a referrer that it lists.
-func isThere(ctx context.Context, s store.Reader, d store.Descriptor) (bool, error) {
+// hasReferrer says whether a store has a referrer that it lists.
+func hasReferrer(ctx context.Context, s store.Reader, d store.Descriptor) (bool, error) {
 	_, err := s.Resolve(ctx, d.Digest.String())
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -30,7 +31,7 @@ type LayoutOptions struct {
 // OpenLayout opens the OCI image layout in a directory (image-spec
 // image-layout.md, version 1.0.0). A directory that is not there is created by
 // the first write; until then, reading is ErrNotFound. A directory with a
-// damaged oci-layout file is ErrInvalid.
+// damaged oci-layout file is ErrInvalid, a file as the directory ENOTDIR.
 //
 // Every manifest put is listed in index.json, under each of its tags or once
 // without. Tags are any value of org.opencontainers.image.ref.name. Processes
@@ -39,7 +40,7 @@ type LayoutOptions struct {
 // links lie in it.
 func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("%w: %s is not a directory", store.ErrInvalid, dir)
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	l := newLayout(dir, opts)
 	l.open = func(create bool) (*os.Root, error) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -25,7 +26,7 @@ func OpenLayouts(dir string, opts LayoutOptions) (store.Registry, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case err == nil && !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is not a directory", store.ErrInvalid, dir)
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
