@@ -42,7 +42,7 @@ func NewDiscoverResult(ref store.Ref, top Discovered, notes Notes) DiscoverResul
 // annotations, the manifests of an index, what a digest tag names.
 func (r DiscoverResult) Tree(colors, annotations bool) func(io.Writer) error {
 	return func(out io.Writer) error {
-		t := tree{colors: colors, annotations: annotations}
+		t := discoverTree{colors: colors, annotations: annotations}
 		t.b.WriteString(Escape(r.Reference) + "\n")
 		t.branches("", t.under(r.Discovered))
 		_, err := io.WriteString(out, t.b.String())
@@ -50,19 +50,19 @@ func (r DiscoverResult) Tree(colors, annotations bool) func(io.Writer) error {
 	}
 }
 
-// tree draws branches with the box characters that people know from tree(1).
-type tree struct {
+// discoverTree draws branches with the box characters that people know from tree(1).
+type discoverTree struct {
 	b                   strings.Builder
 	colors, annotations bool
 }
 
-// branch is a line of a tree and what hangs on it. Its text is escaped.
-type branch struct {
+// treeBranch is a line of a tree and what hangs on it. Its text is escaped.
+type treeBranch struct {
 	text string
-	on   []branch
+	on   []treeBranch
 }
 
-func (t *tree) branches(indent string, all []branch) {
+func (t *discoverTree) branches(indent string, all []treeBranch) {
 	for i, b := range all {
 		corner, below := "├── ", "│   "
 		if i == len(all)-1 {
@@ -75,41 +75,41 @@ func (t *tree) branches(indent string, all []branch) {
 
 // under are the branches of d, as ORAS has them: referrers by type, and under
 // a type their digests.
-func (t *tree) under(d Discovered) []branch {
-	var all []branch
+func (t *discoverTree) under(d Discovered) []treeBranch {
+	var all []treeBranch
 	quotes := strings.NewReplacer(`"`, `\"`)
 	if t.annotations && len(d.Annotations) > 0 {
-		notes := branch{text: t.label("[annotations]", green)}
+		notes := treeBranch{text: t.label("[annotations]", green)}
 		for _, key := range slices.Sorted(maps.Keys(d.Annotations)) {
-			notes.on = append(notes.on, branch{text: Escape(key) + `: "` + quotes.Replace(Escape(d.Annotations[key])) + `"`})
+			notes.on = append(notes.on, treeBranch{text: Escape(key) + `: "` + quotes.Replace(Escape(d.Annotations[key])) + `"`})
 		}
 		all = append(all, notes)
 	}
 	for i, r := range d.Referrers {
 		if i == 0 || d.Referrers[i-1].ArtifactType != r.ArtifactType {
-			all = append(all, branch{text: t.label(typeOf(r), yellow)})
+			all = append(all, treeBranch{text: t.label(typeOf(r), yellow)})
 		}
 		last := &all[len(all)-1]
 		last.on = append(last.on, t.one(r))
 	}
 	for _, m := range d.Manifests {
-		all = append(all, branch{text: t.label("["+m.role()+"]", green), on: []branch{t.one(m)}})
+		all = append(all, treeBranch{text: t.label("["+m.role()+"]", green), on: []treeBranch{t.one(m)}})
 	}
 	for _, m := range d.DigestTags {
-		all = append(all, branch{text: t.label("["+m.role()+"]", green), on: []branch{t.one(m)}})
+		all = append(all, treeBranch{text: t.label("["+m.role()+"]", green), on: []treeBranch{t.one(m)}})
 	}
 	return all
 }
 
-func (t *tree) one(d Discovered) branch {
+func (t *discoverTree) one(d Discovered) treeBranch {
 	text := Escape(d.Digest.String())
 	if d.Repeated {
-		return branch{text: text + " (shown elsewhere)"}
+		return treeBranch{text: text + " (shown elsewhere)"}
 	}
-	return branch{text: text, on: t.under(d)}
+	return treeBranch{text: text, on: t.under(d)}
 }
 
-func (t *tree) label(s, color string) string {
+func (t *discoverTree) label(s, color string) string {
 	if s = Escape(s); t.colors {
 		return color + s + noColor
 	}

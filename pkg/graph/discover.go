@@ -70,7 +70,7 @@ func Discover(ctx context.Context, src store.Reader, root store.Descriptor, opts
 		if err := d.level(ctx, level); err != nil {
 			return nil, err
 		}
-		level = next(level, seen)
+		level = nextBranches(level, seen)
 	}
 	return top, nil
 }
@@ -87,7 +87,7 @@ func (d *discovery) level(ctx context.Context, level []*Branch) error {
 	group.SetLimit(Options{Concurrency: d.opts.Concurrency}.limit())
 	for _, b := range level {
 		group.Go(func() error { return d.referrers(gctx, b) })
-		if d.opts.Manifests && isIndex(b.MediaType) {
+		if d.opts.Manifests && isIndexType(b.MediaType) {
 			group.Go(func() error { return d.manifests(gctx, b) })
 		}
 		tags := d.tags[b.Digest]
@@ -107,9 +107,9 @@ func (d *discovery) level(ctx context.Context, level []*Branch) error {
 	return err
 }
 
-// next are the branches to look at next: what was not met before and can have
+// nextBranches are the branches to look at next: what was not met before and can have
 // something on it.
-func next(level []*Branch, seen map[digest.Digest]bool) []*Branch {
+func nextBranches(level []*Branch, seen map[digest.Digest]bool) []*Branch {
 	var found []*Branch
 	for _, b := range level {
 		for _, n := range slices.Concat(b.Referrers, b.Manifests, b.DigestTags) {
@@ -123,7 +123,7 @@ func next(level []*Branch, seen map[digest.Digest]bool) []*Branch {
 	return found
 }
 
-func isIndex(mediaType string) bool {
+func isIndexType(mediaType string) bool {
 	return mediaType == store.MediaTypeIndex || mediaType == store.MediaTypeDockerIndex
 }
 
@@ -149,14 +149,14 @@ func (d *discovery) referrers(ctx context.Context, b *Branch) error {
 func compareReferrers(a, b store.Descriptor) int {
 	return cmp.Or(
 		strings.Compare(a.ArtifactType, b.ArtifactType),
-		created(a).Compare(created(b)),
+		createdAt(a).Compare(createdAt(b)),
 		strings.Compare(a.Digest.String(), b.Digest.String()),
 	)
 }
 
-// created is the zero time where d does not say it, or not in the form of
+// createdAt is the zero time where d does not say it, or not in the form of
 // image-spec annotations.md.
-func created(d store.Descriptor) time.Time {
+func createdAt(d store.Descriptor) time.Time {
 	t, err := time.Parse(time.RFC3339, d.Annotations[ocispec.AnnotationCreated])
 	if err != nil {
 		return time.Time{}
@@ -172,7 +172,7 @@ func (d *discovery) latest(subject digest.Digest, list []store.Descriptor) (kept
 			continue
 		}
 		kept = append(kept, r)
-		if i > 0 && list[i-1].ArtifactType == r.ArtifactType && created(list[i-1]).Equal(created(r)) {
+		if i > 0 && list[i-1].ArtifactType == r.ArtifactType && createdAt(list[i-1]).Equal(createdAt(r)) {
 			d.warn(r, fmt.Sprintf("which referrer of %s with the type %q is the newest cannot be told from %s; %s is taken for its digest",
 				subject, r.ArtifactType, ocispec.AnnotationCreated, r.Digest))
 		}
