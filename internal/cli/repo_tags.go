@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +24,8 @@ type repoTagsOptions struct {
 }
 
 // tagOrders are the values of --sort.
-func tagOrders() map[string]func(a, b string) int {
-	return map[string]func(a, b string) int{"name": strings.Compare, "semver": graph.CompareVersions}
+func tagOrders() map[string]func([]string) {
+	return map[string]func([]string){"name": slices.Sort[[]string], "semver": graph.SortVersions}
 }
 
 func newRepoTags(a *app) *cobra.Command {
@@ -70,8 +70,8 @@ func runRepoTags(ctx context.Context, a *app, o *repoTagsOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	compare := tagOrders()[o.sort]
-	if o.sort != "" && compare == nil {
+	order := tagOrders()[o.sort]
+	if o.sort != "" && order == nil {
 		return fmt.Errorf("%w: --sort is semver or name, not %q", store.ErrUsage, o.sort)
 	}
 	ref, err := o.targetFlags.parse(arg)
@@ -82,7 +82,7 @@ func runRepoTags(ctx context.Context, a *app, o *repoTagsOptions, arg string) er
 		return cannot("list the tags of", ref, err)
 	}
 	t := o.quiet(a)
-	opts := graph.TagsOptions{After: o.last, NoDigestTags: o.noDigestTags, Compare: compare, Limit: o.limit, Events: t.sink}
+	opts := graph.TagsOptions{After: o.last, NoDigestTags: o.noDigestTags, Sort: order, Limit: o.limit, Events: t.sink}
 	var tags []string
 	var details []graph.TagDetail
 	err = a.within(ref, &o.targetFlags, t.sink, func(s store.Store) error {

@@ -19,16 +19,16 @@ type TagsOptions struct {
 	After        string        // begin after this tag, in the store's order
 	Of           digest.Digest // only those that name this manifest; "" is all
 	NoDigestTags bool          // leave out tags that are made of a digest; see SplitDigestTag
-	Compare      func(a, b string) int
+	Sort         func(tags []string)
 	Limit        int // the first so many of what is left; 0 is all
 	Concurrency  int // requests at once; 0 is DefaultConcurrency
 	Events       store.Sink
 }
 
-// ListTags lists tags: in the store's order, or by Compare. What a tag names is
+// ListTags lists tags: in the store's order, or as Sort has it. What a tag names is
 // asked of each, in parallel, only where Of is given.
 func ListTags(ctx context.Context, src store.Reader, opts TagsOptions) ([]string, error) {
-	asIs := opts.Of == "" && opts.Compare == nil
+	asIs := opts.Of == "" && opts.Sort == nil
 	var tags []string
 	for tag, err := range src.Tags(ctx, opts.After) {
 		if err != nil {
@@ -48,8 +48,8 @@ func ListTags(ctx context.Context, src store.Reader, opts TagsOptions) ([]string
 			return nil, err
 		}
 	}
-	if opts.Compare != nil {
-		slices.SortStableFunc(tags, opts.Compare)
+	if opts.Sort != nil {
+		opts.Sort(tags)
 	}
 	if opts.Limit > 0 && len(tags) > opts.Limit {
 		tags = tags[:opts.Limit]

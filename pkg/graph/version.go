@@ -3,6 +3,7 @@ package graph
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -11,25 +12,41 @@ import (
 // tag can have.
 var versionGrammar = regexp.MustCompile(`^v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?(?:-([0-9A-Za-z.-]+))?(?:[_+][0-9A-Za-z._-]+)?$`)
 
-// CompareVersions orders tags by the precedence of semver.org §11, pre-releases
+// SortVersions sorts tags by the precedence of semver.org §11, pre-releases
 // before their release. Tags of equal precedence stand by name, and so do
 // those that are no versions, after all others.
-func CompareVersions(a, b string) int {
-	va, vb := versionGrammar.FindStringSubmatch(a), versionGrammar.FindStringSubmatch(b)
+func SortVersions(tags []string) {
+	versions := make([]version, len(tags))
+	for i, tag := range tags {
+		versions[i] = version{tag, versionGrammar.FindStringSubmatch(tag)}
+	}
+	slices.SortFunc(versions, compareVersions)
+	for i, v := range versions {
+		tags[i] = v.tag
+	}
+}
+
+// version is a tag and what the grammar finds in it: nil where it is no version.
+type version struct {
+	tag   string
+	parts []string // the whole, three numbers, the pre-release
+}
+
+func compareVersions(a, b version) int {
 	switch {
-	case va == nil && vb == nil:
-		return strings.Compare(a, b)
-	case va == nil:
+	case a.parts == nil && b.parts == nil:
+		return strings.Compare(a.tag, b.tag)
+	case a.parts == nil:
 		return 1
-	case vb == nil:
+	case b.parts == nil:
 		return -1
 	}
 	for i := 1; i <= 3; i++ {
-		if c := compareNumbers(va[i], vb[i]); c != 0 {
+		if c := compareNumbers(a.parts[i], b.parts[i]); c != 0 {
 			return c
 		}
 	}
-	return cmp.Or(comparePrereleases(va[4], vb[4]), strings.Compare(a, b))
+	return cmp.Or(comparePrereleases(a.parts[4], b.parts[4]), strings.Compare(a.tag, b.tag))
 }
 
 // compareNumbers compares digits of any length.

@@ -13,7 +13,7 @@ import (
 
 // Tags come in one order, whatever order they were in: that of semver.org §11
 // with its own example, then what is no version.
-func TestCompareVersions(t *testing.T) {
+func TestSortVersions(t *testing.T) {
 	want := strings.Fields(`
 		v0.0.1 0.9.0 v0.9
 		1.0.0-0 1.0.0-2 1.0.0-10 1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1
@@ -24,7 +24,7 @@ func TestCompareVersions(t *testing.T) {
 	for range 50 {
 		got := slices.Clone(want)
 		rand.Shuffle(len(got), func(i, j int) { got[i], got[j] = got[j], got[i] })
-		slices.SortFunc(got, graph.CompareVersions)
+		graph.SortVersions(got)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("order (-want +got):\n%s", diff)
 		}
