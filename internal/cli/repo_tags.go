@@ -60,6 +60,7 @@ The list is printed when all of it is there.`,
 	fs.BoolVar(&o.details, "details", false, "show what each tag names")
 	complete(cmd, "sort", "semver", "name")
 	o.targetFlags.register(cmd, &o.progressFlags, false)
+	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
