@@ -128,7 +128,9 @@ Exit codes:
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, suggestFlag(cmd, err)) })
 	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a), newVerify(a), newDiff(a), newConvert(a), newManifest(a), newProbe(a), newResolve(a), newTag(a),
+		newPush(a), newPull(a), newAttach(a), newCopy(a),
+		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a),
+		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
