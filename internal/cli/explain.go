@@ -72,6 +72,7 @@ type rule struct {
 var rules = []rule{
 	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG], or tar:FILE[:TAG] in a tar"},
 	{store.ErrUsage, exitUsage, ""},
+	{errNotValid, exitNo, "mend what is listed above, or tell who made it"},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
 	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
