@@ -71,6 +71,9 @@ func runBlobPush(ctx context.Context, a *app, o *blobPushOptions, arg, file stri
 		return err
 	}
 	ref, err := o.parseBlob(arg)
+	if err == nil {
+		err = o.stdinFor(file)
+	}
 	if err != nil {
 		return cannot("push a blob to", ref, err)
 	}
@@ -110,6 +113,15 @@ func runBlobPush(ctx context.Context, a *app, o *blobPushOptions, arg, file stri
 	value := ui.NewBlobResult(ref, d, t.seen.Notes())
 	value.How = put.How
 	return ui.Print(a.streams.Out, format, value, value.PushText)
+}
+
+// stdinFor refuses to read content and a secret from one standard input: whoever
+// came first would take it all.
+func (f *remoteFlags) stdinFor(file string) error {
+	if file == "-" && (f.passwordFromStdin || f.identityTokenStdin) {
+		return fmt.Errorf("%w: standard input cannot be both the content and the secret; run login first", store.ErrUsage)
+	}
+	return nil
 }
 
 // blobSource is what is pushed: a file, or what can be read once.

@@ -187,6 +187,9 @@ func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, f
 		return err
 	}
 	ref, err := o.targetFlags.parse(arg)
+	if err == nil {
+		err = o.stdinFor(file)
+	}
 	if err != nil {
 		return cannot("push the manifest "+file, ref, err)
 	}
