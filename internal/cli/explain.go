@@ -40,7 +40,7 @@ var exitCodes = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed, not classified"},
 	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
-	{exitNo, "the answer is no: verify found faults, diff differs, sync check is stale"},
+	{exitNo, "the answer is no: verify or validate found faults, diff differs, sync check is stale"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
 	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},
@@ -133,7 +133,7 @@ func cannot(verb string, ref store.Ref, err error) error {
 }
 
 // verdict is the answer no of a command that did what it should: verify found
-// faults, diff differs. The result, which is on stdout by then, says all there
+// faults, a manifest is not valid, diff differs. The result, which is on stdout by then, says all there
 // is to say, so the exit code is what is left to tell.
 type verdict struct{ text string }
 

@@ -9,11 +9,12 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 // maxConfig bounds the config of an image that is read for its platform.
-const maxConfig = 4 << 20
+const maxConfig = graph.MaxConfig
 
 // selectPlatform gives the manifest that ref names for a platform
 // OS[/ARCH[/VARIANT]][:OSVERSION]: the first entry of an index that fits, or

@@ -23,6 +23,7 @@ type targetFlags struct {
 	distributionSpec string
 	chunkSize        string
 	progress         *progressFlags
+	blobsAlone       bool // the command puts blobs that belong to no manifest
 }
 
 // register adds the flags; withSpec adds --distribution-spec, for commands that
@@ -82,7 +83,7 @@ func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store,
 	case store.SchemeRegistry:
 		s, err = a.openRemote(ref, t, sink)
 	case store.SchemeArchive:
-		s, err = local.OpenArchive(ref.Path, local.LayoutOptions{})
+		s, err = local.OpenArchive(ref.Path, local.LayoutOptions{KeepBlobs: t.blobsAlone})
 	}
 	if err != nil {
 		return nil, err

@@ -25,13 +25,13 @@ import (
 // OpenArchive opens an OCI image layout in an uncompressed tar file. It is read
 // where it lies, without unpacking. What is put goes into a new file beside
 // it, which takes its place when the store is closed, and only if a manifest
-// or tag has changed; until then the old file is as it was. A file that is not
+// or tag has changed (or a blob, see KeepBlobs); until then the old file is as it was. A file that is not
 // there is made so; reading it is ErrNotFound.
 //
 // Who writes holds a lock on FILE.lock until Close; another process waits for
 // at most opts.LockWait.
 func OpenArchive(file string, opts LayoutOptions) (store.Store, error) {
-	a := &archive{file: file, wait: opts.LockWait}
+	a := &archive{file: file, wait: opts.LockWait, keepBlobs: opts.KeepBlobs}
 	if a.wait == 0 {
 		a.wait = DefaultLockWait
 	}
@@ -41,8 +41,9 @@ func OpenArchive(file string, opts LayoutOptions) (store.Store, error) {
 // archive is an OCI layout in a tar file. Manifests, tags and referrers are in
 // memory, blobs in the file: in the old one, or in the one that is being made.
 type archive struct {
-	file string
-	wait time.Duration
+	file      string
+	wait      time.Duration
+	keepBlobs bool
 
 	mu    sync.Mutex  // all below
 	mem   store.Store // manifests and tags

@@ -95,7 +95,9 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 	if err := a.begin(ctx); err != nil {
 		return put, err
 	}
-	return store.Put{Descriptor: d, How: store.Sent}, a.add(d.Digest, io.NewSectionReader(spool, 0, d.Size), d.Size)
+	err = a.add(d.Digest, io.NewSectionReader(spool, 0, d.Size), d.Size)
+	a.dirty = a.dirty || a.keepBlobs && err == nil
+	return store.Put{Descriptor: d, How: store.Sent}, err
 }
 
 // add appends a blob to the new file. What fails half way is cut off again.
