@@ -107,7 +107,7 @@ func runCopy(ctx context.Context, a *app, o *copyOptions, from, to string) error
 	o.from.resolve = append(slices.Clone(o.resolve), o.from.resolve...) // the side's own come last and win
 	o.to.resolve = append(slices.Clone(o.resolve), o.to.resolve...)
 	if o.all {
-		return runCopyAll(ctx, a, o, from, to, format)
+		return runCopyAll(ctx, a, o, from, to)
 	}
 	src, err := o.from.named("copy from", from)
 	if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -47,7 +48,11 @@ func (f *tagFilter) takes(tag string) bool {
 	return (len(f.include) == 0 || slices.ContainsFunc(f.include, fits)) && !slices.ContainsFunc(f.exclude, fits)
 }
 
-func runCopyAll(ctx context.Context, a *app, o *copyOptions, from, to string, format ui.Format) error {
+func runCopyAll(ctx context.Context, a *app, o *copyOptions, from, to string) error {
+	format, err := o.parse()
+	if err != nil {
+		return err
+	}
 	src, err := o.from.parse(from)
 	if err == nil {
 		err = requireNone(src)
@@ -69,8 +74,9 @@ func runCopyAll(ctx context.Context, a *app, o *copyOptions, from, to string, fo
 	c := &copying{copyOptions: o, sides: sides{src, dst, t.sink}}
 	err = c.between(ctx, a, c.everyTag)
 	t.finish()
-	if len(c.roots) == 0 && err != nil {
-		return c.failed(err)
+	var some *graph.FailedError
+	if err != nil && !errors.As(err, &some) && !slices.ContainsFunc(c.roots, func(r graph.RootResult) bool { return r.Err == nil }) {
+		return c.failed(err) // there is no more to tell than that
 	}
 	value := ui.NewCopyAllResult(src, dst, t.seen)
 	value.CopyDetails, value.DryRun = c.details(), o.dryRun
