@@ -254,7 +254,11 @@ func TestCopyAllEndsWhereNothingCanGoOn(t *testing.T) {
 // A manifest that is met as a subject first, and as a child later, is not copied
 // without its referrers.
 func TestCopyAllFollowsReferrersOfWhatWasASubjectFirst(t *testing.T) {
-	for _, tags := range [][]string{{"sbom", "all"}, {"deep", "all"}, {"all", "sbom"}} {
+	far := []string{"sbom"} // so that the index is in another batch
+	for i := range 80 {
+		far = append(far, fmt.Sprint("v", i))
+	}
+	for _, tags := range [][]string{{"sbom", "all"}, {"deep", "all"}, {"all", "sbom"}, append(far, "all")} {
 		src, dst := newRecorder(), newRecorder()
 		b := builder{t, src}
 		image := b.image("x", nil)
@@ -262,11 +266,60 @@ func TestCopyAllFollowsReferrersOfWhatWasASubjectFirst(t *testing.T) {
 		sbom := b.image("sbom", &image, "sbom")
 		b.image("deep", &sbom, "deep")
 		index(b, []store.Descriptor{index(b, []store.Descriptor{image}, "inner")}, "outer", "all")
+		for _, tag := range far[1:] {
+			b.image(tag, nil, tag)
+		}
 		if _, err := graph.CopyAll(t.Context(), src, dst, tagRoots(tags...), graph.CopyOptions{Referrers: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := dst.Store.Resolve(t.Context(), review.Digest.String()); err != nil {
-			t.Errorf("%v: the other referrer: %v", tags, err)
+			t.Errorf("%s to %s: the other referrer: %v", tags[0], tags[len(tags)-1], err)
 		}
+	}
+}
+
+// Each artifact with a subject is refused for itself, before anything of it is put.
+func TestCopyAllWhereReferrersCannotBeKept(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
+	b := builder{t, src}
+	plain := b.image("plain", nil, "plain")
+	b.image("one", &plain, "one")
+	b.image("two", &plain, "two")
+	res, err := graph.CopyAll(t.Context(), src, unlisted{dst}, tagRoots("one", "plain", "two"), graph.CopyOptions{})
+	if !errors.Is(err, store.ErrUnsupported) {
+		t.Fatalf("got %v", err)
+	}
+	for i, ok := range []bool{false, true, false} {
+		var misfit *graph.MisfitError
+		if r := res.Roots[i]; (r.Err == nil) != ok || !ok && !errors.As(r.Err, &misfit) {
+			t.Errorf("%s: %v", r.Ref, r.Err)
+		}
+	}
+	if puts := dst.puts(); len(puts) != 1 {
+		t.Errorf("put:\n%s", strings.Join(puts, "\n"))
+	}
+}
+
+// unlisted is a store that must not keep referrers.
+type unlisted struct{ store.Store }
+
+func (unlisted) Referrers(context.Context, digest.Digest, string) iter.Seq2[store.Descriptor, error] {
+	return func(yield func(store.Descriptor, error) bool) { yield(store.Descriptor{}, store.ErrUnsupported) }
+}
+
+// That a list names the missing child of an index as a referrer, which may be
+// missing, is no leave to copy the index without it.
+func TestCopyOfAnIndexWhoseChildIsGone(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
+	b := builder{t, src}
+	gone := store.NewManifest(store.MediaTypeImage, []byte("gone")).Descriptor
+	root := index(b, []store.Descriptor{index(b, []store.Descriptor{gone}, "inner")}, "outer", "v1")
+	listed := lying{src, root.Digest, []store.Descriptor{gone}}
+	opts := graph.CopyOptions{Referrers: true, Options: graph.Options{Tags: []string{"v1"}}}
+	if _, err := graph.Copy(t.Context(), listed, dst, "v1", opts); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	if puts := dst.puts(); len(puts) > 0 {
+		t.Errorf("put:\n%s", strings.Join(puts, "\n"))
 	}
 }

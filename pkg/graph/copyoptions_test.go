@@ -22,8 +22,9 @@ func TestCopySetsDigestTagsBeforeWhatTheyAreAbout(t *testing.T) {
 	b := builder{t, src}
 	child := b.image("child", nil)
 	root := index(b, []store.Descriptor{child}, "", "v1")
-	sig := b.image("signature of the child", nil, digestTag(child, "sig"))
-	b.image("signature of the signature", nil, digestTag(sig, "sig"))
+	// What is tagged lies deeper than what it is about, and would be put later.
+	sig := index(b, []store.Descriptor{index(b, []store.Descriptor{b.image("signature", nil)}, "")}, "", digestTag(child, "sig"))
+	index(b, []store.Descriptor{index(b, []store.Descriptor{sig}, "")}, "", digestTag(sig, "sig"))
 	b.image("of something else", nil, digestTag(store.NewBlob("", nil).Descriptor, "sig"))
 	res, err := graph.Copy(t.Context(), src, dst, "v1", graph.CopyOptions{DigestTags: true, Options: graph.Options{Tags: []string{"new"}}})
 	if err != nil {
