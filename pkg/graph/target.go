@@ -55,9 +55,11 @@ func (c *copier) resolve(ctx context.Context, names []*name) error {
 				}
 				return n.err
 			}
-			// A destination that does not answer this will take nothing.
 			n.missing, err = c.missingTags(gctx, n.desc, n.Tags)
-			return err
+			if c.goOn && errors.Is(err, store.ErrBadReference) {
+				n.err, err = err, nil // layouts have tags that registries cannot have
+			}
+			return err // a destination that does not answer this will take nothing
 		})
 	}
 	if err := group.Wait(); err != nil {
