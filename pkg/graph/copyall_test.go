@@ -323,3 +323,21 @@ func TestCopyOfAnIndexWhoseChildIsGone(t *testing.T) {
 		t.Errorf("put:\n%s", strings.Join(puts, "\n"))
 	}
 }
+
+// A graph without end is one artifact that fails.
+func TestCopyAllPassesOverWhatIsTooDeep(t *testing.T) {
+	src, dst := newRecorder(), newRecorder()
+	b := builder{t, src}
+	deep := b.image("leaf", nil)
+	b.image("good", nil, "good")
+	for range 1100 {
+		deep = index(b, []store.Descriptor{deep}, "", "deep")
+	}
+	res, err := graph.CopyAll(t.Context(), src, dst, tagRoots("deep", "good"), graph.CopyOptions{})
+	if !errors.Is(err, store.ErrInvalid) || res.Roots[0].Err == nil || res.Roots[1].Err != nil {
+		t.Errorf("%v", err)
+	}
+	if got := names(t, dst.Store, "deep", "good"); got[0] != "" || got[1] == "" || len(dst.puts()) != 1 {
+		t.Errorf("the tags name %q", got)
+	}
+}

@@ -110,10 +110,24 @@ func (w *walk) run(ctx context.Context, roots ...store.Descriptor) error {
 	}
 	for depth := 0; len(level) > 0; depth++ {
 		if depth > maxDepth {
-			return fmt.Errorf("%w: the graph under %s is more than %d levels deep", store.ErrInvalid, roots[0].Digest, maxDepth)
+			return w.tooDeep(level)
 		}
 		var err error
 		if level, err = w.level(ctx, level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) tooDeep(level []store.Descriptor) error {
+	for _, d := range level {
+		err := fail(Source, "read manifest", d, fmt.Errorf("%w: it is more than %d levels deep in its graph", store.ErrInvalid, maxDepth))
+		if w.failed != nil {
+			w.lost[d.Digest] = true
+			err = w.failed(d.Digest, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
