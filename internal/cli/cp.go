@@ -73,7 +73,7 @@ way to keep lists of referrers, are not copied as tags: -r copies referrers.`,
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.recursive, "recursive", "r", false, "copy what refers to the artifact too")
-	fs.StringArrayVar(&o.artifactTypes, "artifact-type", nil, "with -r, copy only referrers of this `TYPE`, and what refers to them")
+	fs.StringArrayVar(&o.artifactTypes, "artifact-type", nil, "with -r, copy only referrers of this `TYPE`, at every level")
 	fs.BoolVar(&o.digestTags, "digest-tags", false, "copy what cosign's tags name of each manifest (.sig, .att, .sbom), under those tags")
 	fs.StringSliceVar(&o.platforms, "platform", nil, "copy only this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index, as its own manifest; several as a new index")
 	fs.BoolVar(&o.allowNewDigest, "allow-new-digest", false, "go on where several platforms make another index, with another digest")
