@@ -78,7 +78,7 @@ func runVerify(ctx context.Context, a *app, o *verifyOptions, arg string) error 
 		if err != nil {
 			return err
 		}
-		found, err = graph.Verify(ctx, s, graph.Roots(names...), graph.VerifyOptions{
+		found, err = graph.Verify(ctx, s, graph.VerifyRoots(names...), graph.VerifyOptions{
 			Referrers: o.recursive, Shallow: o.shallow, Concurrency: o.concurrency, Events: t.sink, Unpack: artifact.Decompress,
 		})
 		return err

@@ -43,20 +43,20 @@ type Fault struct {
 	Reason        string // in a sentence
 }
 
-// Root is where Verify begins. With a Name alone, a tag or digest, it is what
+// VerifyRoot is where Verify begins. With a Name alone, a tag or digest, it is what
 // the store resolves that to; a name that the store does not have is
 // ErrNotFound. With Desc it has to be exactly that, and a Name beside it is a
 // tag that has to name it: whatever is not so is a Fault.
-type Root struct {
+type VerifyRoot struct {
 	Name string
 	Desc store.Descriptor
 }
 
-// Roots are roots by name alone.
-func Roots(names ...string) []Root {
-	var roots []Root
+// VerifyRoots are roots by name alone.
+func VerifyRoots(names ...string) []VerifyRoot {
+	var roots []VerifyRoot
 	for _, n := range names {
-		roots = append(roots, Root{Name: n})
+		roots = append(roots, VerifyRoot{Name: n})
 	}
 	return roots
 }
@@ -88,7 +88,7 @@ type VerifyResult struct {
 // proves every digest, size and link. It goes on after a fault. An error says
 // that something could not be asked or read at all, such as a network that
 // fails: then nothing is known.
-func Verify(ctx context.Context, src store.Reader, roots []Root, opts VerifyOptions) (VerifyResult, error) {
+func Verify(ctx context.Context, src store.Reader, roots []VerifyRoot, opts VerifyOptions) (VerifyResult, error) {
 	v := &verification{
 		src: src, opts: opts, limit: Options{Concurrency: opts.Concurrency}.limit(),
 		unread: map[digest.Digest]error{}, unlisted: map[digest.Digest]error{},
@@ -161,7 +161,7 @@ type place struct {
 }
 
 // resolve finds the roots, and gives their places.
-func (v *verification) resolve(ctx context.Context, roots []Root) ([]place, error) {
+func (v *verification) resolve(ctx context.Context, roots []VerifyRoot) ([]place, error) {
 	found := make([]store.Descriptor, len(roots))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.limit)
@@ -186,7 +186,7 @@ func (v *verification) resolve(ctx context.Context, roots []Root) ([]place, erro
 
 // root resolves one root. It is the zero Descriptor where there is a fault and
 // nothing to go on with.
-func (v *verification) root(ctx context.Context, r Root) (store.Descriptor, error) {
+func (v *verification) root(ctx context.Context, r VerifyRoot) (store.Descriptor, error) {
 	if r.Name == "" {
 		return r.Desc, nil // whether it is there, the walk shows
 	}

@@ -108,7 +108,7 @@ func short(d store.Descriptor) string { return "referrers[" + d.Digest.String() 
 func TestVerifyFindsNothingWhereAllIsWell(t *testing.T) {
 	s := newDamaged()
 	buildTree(t, s)
-	res, err := graph.Verify(t.Context(), s, graph.Roots("all"), graph.VerifyOptions{Referrers: true})
+	res, err := graph.Verify(t.Context(), s, graph.VerifyRoots("all"), graph.VerifyOptions{Referrers: true})
 	if err != nil || len(res.Faults) > 0 {
 		t.Fatal(err, res.Faults)
 	}
@@ -120,7 +120,7 @@ func TestVerifyFindsNothingWhereAllIsWell(t *testing.T) {
 			t.Errorf("%s was read %d times", d, n)
 		}
 	}
-	res, err = graph.Verify(t.Context(), s, graph.Roots("all"), graph.VerifyOptions{})
+	res, err = graph.Verify(t.Context(), s, graph.VerifyRoots("all"), graph.VerifyOptions{})
 	if err != nil || res.Manifests != 3 {
 		t.Errorf("without referrers: %+v, %v", res, err)
 	}
@@ -130,19 +130,19 @@ func TestVerifyFindsNothingWhereAllIsWell(t *testing.T) {
 func TestVerifyFinds(t *testing.T) {
 	flipped := digest.FromString("A")
 	for name, c := range map[string]struct {
-		damage  func(b builder, s *damaged, x tree) []graph.Root
+		damage  func(b builder, s *damaged, x tree) []graph.VerifyRoot
 		shallow bool
 		want    func(x tree) []string
 	}{
 		"a blob with another byte": {
-			damage: func(_ builder, s *damaged, _ tree) []graph.Root {
+			damage: func(_ builder, s *damaged, _ tree) []graph.VerifyRoot {
 				s.other[digest.FromString("a")] = []byte("A")
 				return nil
 			},
 			want: func(tree) []string { return []string{"digest all/manifests[0]/layers[0] " + flipped.String()} },
 		},
 		"nothing in a blob with another byte when it is not read": {
-			damage: func(_ builder, s *damaged, _ tree) []graph.Root {
+			damage: func(_ builder, s *damaged, _ tree) []graph.VerifyRoot {
 				s.other[digest.FromString("a")] = []byte("A")
 				return nil
 			},
@@ -150,7 +150,7 @@ func TestVerifyFinds(t *testing.T) {
 			want:    func(tree) []string { return nil },
 		},
 		"a blob that is too long, by its size alone": {
-			damage: func(_ builder, s *damaged, _ tree) []graph.Root {
+			damage: func(_ builder, s *damaged, _ tree) []graph.VerifyRoot {
 				s.other[digest.FromString("a")] = []byte("aa")
 				return nil
 			},
@@ -158,28 +158,28 @@ func TestVerifyFinds(t *testing.T) {
 			want:    func(tree) []string { return []string{"size all/manifests[0]/layers[0] 2"} },
 		},
 		"a blob that is cut": {
-			damage: func(_ builder, s *damaged, _ tree) []graph.Root {
+			damage: func(_ builder, s *damaged, _ tree) []graph.VerifyRoot {
 				s.other[digest.FromString("sbom")] = []byte("sbo")
 				return nil
 			},
 			want: func(x tree) []string { return []string{"size all/manifests[0]/" + short(x.sbom) + "/layers[0] 3"} },
 		},
 		"a blob that is gone, and a manifest, and goes on": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[digest.FromString("a")], s.gone[x.b.Digest] = true, true
 				return nil
 			},
 			want: func(tree) []string { return []string{"missing all/manifests[0]/layers[0]", "missing all/manifests[1]"} },
 		},
 		"a manifest with other bytes": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.other[x.sbom.Digest] = []byte("{}")
 				return nil
 			},
 			want: func(x tree) []string { return []string{"digest all/manifests[0]/" + short(x.sbom)} },
 		},
 		"a referrer that only the list has": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[x.signature.Digest] = true
 				return nil
 			},
@@ -188,13 +188,13 @@ func TestVerifyFinds(t *testing.T) {
 			},
 		},
 		"a wrong size and media type in an index, and what is below": {
-			damage: func(b builder, s *damaged, x tree) []graph.Root {
+			damage: func(b builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[digest.FromString("a")] = true
 				wrong, other := x.a, x.b
 				wrong.Size++
 				other.MediaType = store.MediaTypeDockerImage
 				b.manifest(map[string]any{"mediaType": store.MediaTypeIndex, "manifests": []store.Descriptor{wrong, other}}, "wrong")
-				return graph.Roots("wrong")
+				return graph.VerifyRoots("wrong")
 			},
 			want: func(x tree) []string {
 				return []string{
@@ -204,52 +204,52 @@ func TestVerifyFinds(t *testing.T) {
 			},
 		},
 		"two sizes of one blob": {
-			damage: func(b builder, _ *damaged, _ tree) []graph.Root {
+			damage: func(b builder, _ *damaged, _ tree) []graph.VerifyRoot {
 				right, wrong := b.blob("twice"), b.blob("twice")
 				wrong.Size = 9
 				b.manifest(map[string]any{"mediaType": store.MediaTypeImage, "config": b.blob("{}"), "layers": []store.Descriptor{right, wrong}}, "two")
-				return graph.Roots("two")
+				return graph.VerifyRoots("two")
 			},
 			want: func(tree) []string { return []string{"size two/layers[1] 5"} },
 		},
 		"a subject that is gone": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[x.a.Digest] = true
-				return graph.Roots(x.sbom.Digest.String())
+				return graph.VerifyRoots(x.sbom.Digest.String())
 			},
 			want: func(x tree) []string { return []string{"subject " + x.sbom.Digest.String() + "/subject"} },
 		},
 		"data that lies": {
-			damage: func(b builder, _ *damaged, _ tree) []graph.Root {
+			damage: func(b builder, _ *damaged, _ tree) []graph.VerifyRoot {
 				d := b.blob("truth")
 				d.Data = []byte("lie")
 				b.manifest(map[string]any{"mediaType": store.MediaTypeImage, "config": b.blob("{}"), "layers": []store.Descriptor{d}}, "data")
-				return graph.Roots("data")
+				return graph.VerifyRoots("data")
 			},
 			want: func(tree) []string { return []string{"data data/layers[0] " + digest.FromString("lie").String()} },
 		},
 		"a tag that names another manifest, and reads the one that was meant": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[digest.FromString("b")] = true
-				return []graph.Root{{Name: "all", Desc: x.b}}
+				return []graph.VerifyRoot{{Name: "all", Desc: x.b}}
 			},
 			want: func(x tree) []string { return []string{"missing all/layers[0]", "tag all " + x.index.Digest.String()} },
 		},
 		"a tag that is listed and names nothing": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
 				s.gone[x.index.Digest] = true
 				return nil
 			},
 			want: func(tree) []string { return []string{"missing all"} },
 		},
 		"a root that has to be there": {
-			damage: func(_ builder, s *damaged, x tree) []graph.Root {
-				return []graph.Root{{Name: "none", Desc: x.a}, {Desc: store.NewManifest(store.MediaTypeImage, []byte("{}")).Descriptor}}
+			damage: func(_ builder, s *damaged, x tree) []graph.VerifyRoot {
+				return []graph.VerifyRoot{{Name: "none", Desc: x.a}, {Desc: store.NewManifest(store.MediaTypeImage, []byte("{}")).Descriptor}}
 			},
 			want: func(tree) []string { return []string{"missing none", "missing " + digest.FromString("{}").String()} },
 		},
 		"layers that unpack to something else": {
-			damage: func(b builder, s *damaged, _ tree) []graph.Root {
+			damage: func(b builder, s *damaged, _ tree) []graph.VerifyRoot {
 				layers := make([]store.Descriptor, 3)
 				for i, content := range []string{"right", "wrong", "dir"} {
 					layers[i] = b.blob(string(zipped(content)))
@@ -259,20 +259,20 @@ func TestVerifyFinds(t *testing.T) {
 					digest.FromString("right"), digest.FromString("left"), digest.FromString("dir")))
 				config.MediaType = ocispec.MediaTypeImageConfig
 				b.manifest(map[string]any{"mediaType": store.MediaTypeImage, "config": config, "layers": layers}, "image")
-				return graph.Roots("image")
+				return graph.VerifyRoots("image")
 			},
 			want: func(tree) []string {
 				return []string{"unpacked image/layers[1] " + digest.FromString("wrong").String(), "unpacked image/layers[2] " + digest.FromString("dir").String()}
 			},
 		},
 		"a layer that does not unpack, and a diff_id too few": {
-			damage: func(b builder, s *damaged, _ tree) []graph.Root {
+			damage: func(b builder, s *damaged, _ tree) []graph.VerifyRoot {
 				plain := b.blob("no gzip")
 				plain.Annotations = map[string]string{"io.deis.oras.content.digest": digest.FromString("no gzip").String()}
 				config := b.blob(`{"rootfs":{"diff_ids":["` + digest.FromString("x").String() + `"]}}`)
 				config.MediaType = ocispec.MediaTypeImageConfig
 				b.manifest(map[string]any{"mediaType": store.MediaTypeImage, "config": config, "layers": []store.Descriptor{plain, b.blob("y")}}, "image")
-				return graph.Roots("image")
+				return graph.VerifyRoots("image")
 			},
 			want: func(tree) []string { return []string{"unpacked image/config 1", "unpacked image/layers[0]"} },
 		},
@@ -282,7 +282,7 @@ func TestVerifyFinds(t *testing.T) {
 			x := buildTree(t, s)
 			roots := c.damage(builder{t, s}, s, x)
 			if roots == nil {
-				roots = graph.Roots("all")
+				roots = graph.VerifyRoots("all")
 			}
 			res, err := graph.Verify(t.Context(), s, roots, graph.VerifyOptions{Referrers: true, Shallow: c.shallow, Unpack: gunzip})
 			if err != nil {
@@ -307,12 +307,12 @@ func TestVerifyFinds(t *testing.T) {
 func TestVerifyFailsWhereNothingIsKnown(t *testing.T) {
 	s := newDamaged()
 	buildTree(t, s)
-	if _, err := graph.Verify(t.Context(), s, graph.Roots("nope"), graph.VerifyOptions{}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := graph.Verify(t.Context(), s, graph.VerifyRoots("nope"), graph.VerifyOptions{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an unknown tag: %v", err)
 	}
 	s.fails = fmt.Errorf("%w: the line is dead", store.ErrUnavailable)
 	var g *graph.Error
-	if _, err := graph.Verify(t.Context(), s, graph.Roots("all"), graph.VerifyOptions{}); !errors.Is(err, store.ErrUnavailable) || !errors.As(err, &g) {
+	if _, err := graph.Verify(t.Context(), s, graph.VerifyRoots("all"), graph.VerifyOptions{}); !errors.Is(err, store.ErrUnavailable) || !errors.As(err, &g) {
 		t.Errorf("a dead line: %v", err)
 	}
 }
@@ -326,7 +326,7 @@ func TestVerifyTakesWhatIsAllowed(t *testing.T) {
 	image := b.manifest(map[string]any{"mediaType": store.MediaTypeImage, "config": b.blob("{}"), "layers": []store.Descriptor{foreign}})
 	b.manifest(map[string]any{"mediaType": store.MediaTypeIndex, "manifests": []store.Descriptor{image, b.blob("a cache")}}, "all")
 	var warned []string
-	res, err := graph.Verify(t.Context(), s, graph.Roots("all"), graph.VerifyOptions{Events: func(e store.Event) {
+	res, err := graph.Verify(t.Context(), s, graph.VerifyRoots("all"), graph.VerifyOptions{Events: func(e store.Event) {
 		if e.Kind == store.Warning {
 			warned = append(warned, e.Text)
 		}
