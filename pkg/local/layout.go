@@ -86,6 +86,8 @@ type layout struct {
 	parsed *index
 	nodes  map[digest.Digest]node
 
+	waiting []*listing // manifests that the next change of index.json lists
+
 	// nested layouts may lie in this one's directory: repositories of a registry.
 	nested bool
 }
