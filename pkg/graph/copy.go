@@ -153,7 +153,7 @@ func (c *copier) all(ctx context.Context, roots []Root) (AllResult, error) {
 	c.res.Exists = true
 	res := AllResult{}
 	for i, n := range c.names {
-		if err != nil && n.err == nil && !n.ended {
+		if err != nil && !n.ended && (n.err == nil || errors.Is(n.err, context.Canceled)) {
 			n.err = fmt.Errorf("not tried, or not finished: %w", err)
 		}
 		c.res.Exists = c.res.Exists && n.exists && n.err == nil
