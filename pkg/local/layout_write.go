@@ -237,6 +237,9 @@ func (l *layout) editLocked(root *os.Root, change func(*index) (bool, error)) er
 	if err := l.initializeLocked(root); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.seen = nil // what is changed is read for certain, whatever its time says
+	l.mu.Unlock()
 	x, err := l.index(root)
 	if err != nil {
 		return err
@@ -252,7 +255,7 @@ func (l *layout) editLocked(root *os.Root, change func(*index) (bool, error)) er
 	}
 	// The next read finds these very bytes, and parses nothing.
 	l.mu.Lock()
-	l.raw, l.parsed = raw, x
+	l.raw, l.parsed, l.seen = raw, x, nil
 	l.mu.Unlock()
 	return nil
 }
