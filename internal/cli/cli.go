@@ -122,7 +122,7 @@ Exit codes:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
 		newPush(a), newPull(a), newAttach(a), newCopy(a), newConvert(a), newManifest(a), newProbe(a), newResolve(a), newTag(a),
-		newLogin(a), newLogout(a), newServe(a), newVersion(a),
+		newLogin(a), newLogout(a), newServe(a), newBackup(a), newRestore(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
 	settle(root, a.name)
