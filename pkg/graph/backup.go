@@ -67,74 +67,104 @@ func (b *Backup) Repository(ctx context.Context, src store.Reader, dst store.Sto
 	if err != nil && !errors.As(err, &some) {
 		return res, err
 	}
-	return res, errors.Join(err, b.proveAll(ctx, src, to, &res))
+	for batch := range slices.Chunk(res.Roots, batchSize) {
+		if err := b.proveBatch(ctx, src, &proof{Backup: b, dst: to}, batch, &res); err != nil {
+			return res, err
+		}
+	}
+	return res, failedOf(res.Roots)
 }
 
-// proveAll proves what was copied, and mends it once.
-func (b *Backup) proveAll(ctx context.Context, src store.Reader, dst proving, res *BackupResult) error {
-	for batch := range slices.Chunk(copied(res.Roots), batchSize) {
-		p := &proof{Backup: b, dst: dst, bad: map[digest.Digest]badly{}}
-		if err := p.prove(ctx, batch); err != nil {
+// proveBatch proves what was copied, and mends it once.
+func (b *Backup) proveBatch(ctx context.Context, src store.Reader, p *proof, batch []RootResult, res *BackupResult) error {
+	if err := p.prove(ctx, copied(batch)); err != nil {
+		return err
+	}
+	if len(p.bad) > 0 || slices.ContainsFunc(batch, func(r RootResult) bool { return damagedThere(r.Err) }) {
+		n, err := b.mend(ctx, src, p, batch)
+		res.Mended += n
+		if err == nil {
+			err = p.prove(ctx, copied(batch))
+		}
+		if err != nil {
 			return err
 		}
-		if len(p.bad) > 0 {
-			if err := b.mend(ctx, src, p, batch); err != nil {
-				return err
-			}
-			res.Mended += len(p.bad)
-			p.bad = map[digest.Digest]badly{}
-			if err := p.prove(ctx, batch); err != nil {
-				return err
-			}
-		}
-		for _, bad := range p.bad {
-			return fail(Destination, "prove", bad.desc, bad.err)
-		}
-		res.Reread += p.reread
 	}
+	for _, bad := range p.bad {
+		return fail(Destination, "prove", bad.desc, bad.err)
+	}
+	res.Reread += p.reread
 	return nil
 }
 
 // copied are the roots that did not fail.
-func copied(roots []RootResult) (good []RootResult) {
-	for _, r := range roots {
-		if r.Err == nil {
-			good = append(good, r)
-		}
-	}
-	return good
+func copied(roots []RootResult) []RootResult {
+	return slices.DeleteFunc(slices.Clone(roots), func(r RootResult) bool { return r.Err != nil })
+}
+
+// isDamage says whether an error is about content that is not as it should be.
+func isDamage(err error) bool {
+	return errors.Is(err, store.ErrMismatch) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrInvalid)
+}
+
+// damagedThere says whether an artifact was not copied because something in the
+// backup is damaged: a list of referrers, say, cannot be read then.
+func damagedThere(err error) bool {
+	var at *Error
+	return errors.As(err, &at) && at.Side == Destination && isDamage(err)
 }
 
 // mend puts anew what is bad, from the source alone: the copy beside it may be
-// the same damaged file.
-func (b *Backup) mend(ctx context.Context, src store.Reader, p *proof, roots []RootResult) error {
-	for _, bad := range p.bad {
-		b.opts.Events.Emit(store.Event{
-			Kind: store.Warning, Desc: bad.desc, Name: store.NameOf(bad.desc),
-			Text: fmt.Sprintf("%s is damaged in the backup (%v); it is fetched again", bad.desc.Digest, bad.err),
-		})
-		var err error
-		if bad.manifest {
-			var m store.Manifest
-			if m, err = src.Manifest(ctx, bad.desc.Digest.String()); err != nil {
-				return fail(Source, "read manifest", bad.desc, err)
+// the same damaged file. It counts what was.
+func (b *Backup) mend(ctx context.Context, src store.Reader, p *proof, batch []RootResult) (n int, err error) {
+	var again []Root
+	var at []int // of batch
+	w := newWalk(src, WalkOptions{Referrers: b.opts.Referrers, Subjects: true, Concurrency: b.opts.Concurrency})
+	for i, r := range batch {
+		if r.Err == nil || damagedThere(r.Err) {
+			again, at = append(again, r.Root), append(at, i)
+			if err := w.run(ctx, r.Desc); err != nil {
+				return n, err
 			}
-			err = p.dst.PutManifest(ctx, m)
-		} else if err = p.dst.DeleteBlob(ctx, bad.desc); errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		if err != nil {
-			return fail(Destination, "mend", bad.desc, err)
 		}
 	}
-	var again []Root
-	for _, r := range roots {
-		again = append(again, r.Root)
+	for _, node := range w.finish() {
+		if _, err := p.dst.Manifest(ctx, node.Digest.String()); isDamage(err) {
+			n++
+			b.tell(node.Descriptor, err)
+			if err := p.dst.PutManifest(ctx, node.Manifest); err != nil {
+				return n, fail(Destination, "put manifest", node.Descriptor, err)
+			}
+		}
+	}
+	for _, bad := range p.bad {
+		if bad.manifest {
+			continue
+		}
+		n++
+		b.tell(bad.desc, bad.err)
+		if err := p.dst.DeleteBlob(ctx, bad.desc); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return n, fail(Destination, "delete blob", bad.desc, err)
+		}
 	}
 	opts := b.copyOptions()
 	opts.Force = true
-	_, err := CopyAll(ctx, src, p.dst, again, opts)
-	return err
+	all, err := CopyAll(ctx, src, p.dst, again, opts)
+	var some *FailedError
+	if err != nil && !errors.As(err, &some) {
+		return n, err
+	}
+	for i, r := range all.Roots[:len(at)] {
+		batch[at[i]] = r
+	}
+	return n, nil
+}
+
+func (b *Backup) tell(d store.Descriptor, err error) {
+	b.opts.Events.Emit(store.Event{
+		Kind: store.Warning, Desc: d, Name: store.NameOf(d),
+		Text: fmt.Sprintf("%s is damaged in the backup (%v); it is fetched again", d.Digest, err),
+	})
 }
 
 // nearest is a source whose blobs come from elsewhere where they lie nearer.
@@ -186,7 +216,7 @@ type badly struct {
 
 // note keeps what is damaged or gone; any other error ends the proof.
 func (p *proof) note(d store.Descriptor, manifest bool, err error) error {
-	if !errors.Is(err, store.ErrMismatch) && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrInvalid) {
+	if !isDamage(err) {
 		return err
 	}
 	p.mu.Lock()
@@ -197,6 +227,7 @@ func (p *proof) note(d store.Descriptor, manifest bool, err error) error {
 
 // prove reads everything under the roots, but for what was proven.
 func (p *proof) prove(ctx context.Context, roots []RootResult) error {
+	p.bad = map[digest.Digest]badly{}
 	w := newWalk(p.dst, WalkOptions{Referrers: p.opts.Referrers, Subjects: true, Concurrency: p.opts.Concurrency})
 	w.failed = func(d digest.Digest, err error) error {
 		// A manifest of which a list failed, or that is damaged itself.
