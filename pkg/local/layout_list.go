@@ -50,7 +50,7 @@ func (l *layout) list(ctx context.Context, root *os.Root, one *listing) error {
 // alone: the others are begun anew without it.
 func (l *layout) listAll(root *os.Root, batch []*listing) {
 	for len(batch) > 0 {
-		failed := -1
+		failed, dirs := -1, map[string]bool{}
 		err := l.editLocked(root, func(x *index) (changed bool, err error) {
 			for i, one := range batch {
 				listed, err := l.listOne(root, x, one)
@@ -59,6 +59,10 @@ func (l *layout) listAll(root *os.Root, batch []*listing) {
 					return false, err
 				}
 				changed = changed || listed
+				dirs[path.Dir(blobPath(one.manifest.Digest))] = true
+			}
+			for dir := range dirs { // the files last before the entries that name them
+				syncDir(root, dir)
 			}
 			return changed, nil
 		})
@@ -94,7 +98,8 @@ func (l *layout) listOne(root *os.Root, x *index, one *listing) (changed bool, e
 
 // writeManifest puts the bytes of m in their place before index.json names
 // them. What lies there is compared byte for byte: a manifest is small, and a
-// damaged one would make the layout unreadable for ever.
+// damaged one would make the layout unreadable for ever. The directory is
+// synced by listAll, for all at once.
 func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
 	name := blobPath(m.Digest)
 	if old, err := readFile(root, name, m.Size); err == nil && bytes.Equal(old, m.Raw) {
@@ -103,5 +108,5 @@ func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
 	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return l.fail(err)
 	}
-	return l.fail(l.writeFile(root, name, m.Raw))
+	return l.fail(l.replaceFile(root, name, m.Raw))
 }
