@@ -32,6 +32,7 @@ const partialSuffix = ".partial"
 type archiveFile struct {
 	file string
 	wait time.Duration
+	keep bool   // a blob alone is a reason to write
 	root string // the name of the repository at the root of the tar; "" without a registry
 
 	mu      sync.Mutex         // all below
@@ -47,7 +48,7 @@ type archiveFile struct {
 }
 
 func openArchiveFile(file string, opts LayoutOptions) (*archiveFile, error) {
-	f := &archiveFile{file: file, wait: opts.LockWait}
+	f := &archiveFile{file: file, wait: opts.LockWait, keep: opts.KeepBlobs}
 	if f.wait == 0 {
 		f.wait = DefaultLockWait
 	}

@@ -52,6 +52,7 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 	p, err := a.once(d, spool)
 	if err == nil {
 		l.blobs[d.Digest] = p
+		a.dirty = a.dirty || a.keep
 	}
 	return store.Put{Descriptor: d, How: store.Sent}, err
 }
@@ -69,6 +70,7 @@ func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok boo
 	if from, here := strings.CutPrefix(b.Home, archiveHome); !ok && here && !a.alone {
 		if p, ok = a.layouts[a.directory(from)].blob(b.Descriptor); ok {
 			put.How = store.Mounted
+			a.dirty = a.dirty || a.keep
 			a.writable().blobs[b.Digest] = p
 		}
 	}

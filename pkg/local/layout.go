@@ -21,10 +21,13 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// LayoutOptions are the options of OpenLayout and OpenLayouts.
+// LayoutOptions are the options of OpenLayout, OpenLayouts and OpenArchive.
 type LayoutOptions struct {
 	// LockWait bounds the wait for other writers; 0 is DefaultLockWait.
 	LockWait time.Duration
+	// KeepBlobs makes a blob alone a reason to write an archive. Without it a
+	// push that fails before its manifest leaves the archive as it was.
+	KeepBlobs bool
 }
 
 // OpenLayout opens the OCI image layout in a directory (image-spec
