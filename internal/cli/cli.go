@@ -128,7 +128,7 @@ Exit codes:
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, suggestFlag(cmd, err)) })
 	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a),
+		newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a),
 		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a), newBlob(a),
 		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),

@@ -102,11 +102,14 @@ func (a *app) within(ref store.Ref, t *targetFlags, sink store.Sink, do func(sto
 	return do(s)
 }
 
-// openRegistry opens all repositories of a host, or of a directory in which
-// each repository is a layout.
+// openRegistry opens all repositories of a host, or of a directory or tar in
+// which each repository is a layout.
 func (a *app) openRegistry(ref store.Ref, t *targetFlags, sink store.Sink) (store.Registry, error) {
-	if ref.Scheme == store.SchemeLayout {
+	switch ref.Scheme {
+	case store.SchemeLayout:
 		return local.OpenLayouts(ref.Path, local.LayoutOptions{})
+	case store.SchemeArchive:
+		return local.OpenArchives(ref.Path, local.LayoutOptions{})
 	}
 	opts, err := t.remoteOptions(a, sink)
 	if err != nil {

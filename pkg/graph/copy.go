@@ -98,11 +98,16 @@ func CopyAll(ctx context.Context, src store.Reader, dst store.Store, roots []Roo
 	if err != nil {
 		return res, err
 	}
-	failed := slices.DeleteFunc(slices.Clone(res.Roots), func(r RootResult) bool { return r.Err == nil })
-	if len(failed) > 0 {
-		return res, &FailedError{len(failed), len(res.Roots), failed[0]}
+	return res, failedOf(res.Roots)
+}
+
+// failedOf is the FailedError of those that failed, if any did.
+func failedOf(roots []RootResult) error {
+	failed := slices.DeleteFunc(slices.Clone(roots), func(r RootResult) bool { return r.Err == nil })
+	if len(failed) == 0 {
+		return nil
 	}
-	return res, nil
+	return &FailedError{len(failed), len(roots), failed[0]}
 }
 
 // copier is one Copy or CopyAll. Its maps know content by digest alone, so that

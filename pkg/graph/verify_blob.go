@@ -236,7 +236,7 @@ func (v *verification) readBlob(ctx context.Context, b *suspect) ([]Fault, error
 		return nil, err
 	}
 	defer rc.Close()
-	p := &proof{r: io.LimitReader(rc, b.desc.Size+1), hash: b.desc.Digest.Algorithm().Hash()}
+	p := &measured{r: io.LimitReader(rc, b.desc.Size+1), hash: b.desc.Digest.Algorithm().Hash()}
 	var found []Fault
 	switch {
 	case b.keep:
@@ -308,15 +308,15 @@ func (v *verification) unpack(b *suspect, r io.Reader) (found []Fault) {
 	return found
 }
 
-// proof hashes and counts what is read through it, and keeps the error.
-type proof struct {
+// measured hashes and counts what is read through it, and keeps the error.
+type measured struct {
 	r    io.Reader
 	hash hash.Hash
 	read int64
 	err  error // but io.EOF
 }
 
-func (p *proof) Read(b []byte) (int, error) {
+func (p *measured) Read(b []byte) (int, error) {
 	if p.err != nil {
 		return 0, p.err
 	}

@@ -88,7 +88,11 @@ type layout struct {
 	mu     sync.Mutex
 	raw    []byte // index.json as it was last read, and what it says
 	parsed *index
+	seen   fs.FileInfo // of that file; nil where it was written here
+	about  *about
 	nodes  map[digest.Digest]node
+
+	waiting []*listing // manifests that the next change of index.json lists
 
 	// nested layouts may lie in this one's directory: repositories of a registry.
 	nested bool
@@ -171,9 +175,16 @@ func openFile(root *os.Root, name string) (*os.File, int64, error) {
 	return f, info.Size(), err
 }
 
-// index reads index.json, and parses it only when it changed. The result is
-// shared: change a clone.
+// index reads index.json only when the file is another one, and parses it only
+// when its bytes are: a layout of thousands of manifests is asked thousands of
+// times. The result is shared: change a clone.
 func (l *layout) index(root *os.Root) (*index, error) {
+	info, err := root.Stat(indexFile)
+	if err == nil {
+		if x := l.unchanged(info); x != nil {
+			return x, nil
+		}
+	}
 	raw, err := readFile(root, indexFile, maxIndex)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing", store.ErrInvalid, filepath.Join(l.dir, indexFile))
@@ -184,14 +195,27 @@ func (l *layout) index(root *os.Root) (*index, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.parsed != nil && bytes.Equal(raw, l.raw) {
+		l.seen = info
 		return l.parsed, nil
 	}
 	x, err := parseIndex(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(l.dir, indexFile), err)
 	}
-	l.raw, l.parsed = raw, x
+	l.raw, l.parsed, l.seen = raw, x, info
 	return x, nil
+}
+
+// unchanged is what index.json says, if this file was read before. Everyone who
+// changes a layout replaces the file, or at least its time.
+func (l *layout) unchanged(now fs.FileInfo) *index {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	then := l.seen
+	if then == nil || !os.SameFile(then, now) || then.Size() != now.Size() || !then.ModTime().Equal(now.ModTime()) {
+		return nil
+	}
+	return l.parsed
 }
 
 func blobPath(d digest.Digest) string {
