@@ -27,12 +27,12 @@ var codeSpan = regexp.MustCompile("`([^`]+)`")
 func comingRows(t *testing.T) (commands, flags []comingRow) {
 	t.Helper()
 	for _, line := range pageLines(t, "../../docs/coming-from-oras.md") {
-		cells := strings.Split(strings.Trim(line, "| "), "|")
+		cells := strings.Split(strings.TrimSuffix(strings.TrimPrefix(line, "|"), "|"), "|")
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
 		names := codeSpan.FindAllStringSubmatch(cells[0], -1)
-		if !strings.HasPrefix(line, "|") || len(names) == 0 {
+		if !strings.HasPrefix(line, "|") || len(names) == 0 || len(cells) == 2 { // two columns are about habits
 			continue
 		}
 		row := comingRow{verdict: cells[len(cells)-2], how: cells[len(cells)-1]}
