@@ -27,6 +27,9 @@ type client struct {
 
 	transports []*http.Transport // its bottom
 
+	ranging ranging  // of large downloads
+	buffers *buffers // theirs
+
 	mu     sync.Mutex
 	warned map[string]bool // warnings that were told
 }
@@ -54,6 +57,7 @@ const (
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
 	c := &client{host: host, opts: opts, warned: map[string]bool{}}
+	c.ranging, c.buffers = defaultRanging(), newBuffers(rangeSize, rangeBuffers)
 	c.base = &url.URL{Scheme: "https", Host: host}
 	switch {
 	case host == hubName:
