@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stet-oci/stet/internal/bench/proxy"
@@ -143,6 +144,7 @@ type step struct {
 	task
 	before *task                       // done first by the same client, and not measured
 	prove  func(context.Context) error // that the work was done
+	says   string                      // what the program prints, where that is the work
 	clean  func() error                // what it left on the disk
 }
 
@@ -192,11 +194,11 @@ func (s *scene) take(ctx context.Context, at turn, stage stage, res *Row) error 
 		return nil
 	}
 	if step.before != nil {
-		if _, _, err := s.run(ctx, at.peer, *step.before); err != nil {
+		if _, err := s.run(ctx, at.peer, *step.before); err != nil {
 			return err
 		}
 	}
-	sample, rec, err := s.run(ctx, at.peer, step.task)
+	sample, err := s.finish(ctx, at, step)
 	if missing := (errNotYet{}); errors.As(err, &missing) {
 		result.Note = "not available"
 		return nil
@@ -204,16 +206,28 @@ func (s *scene) take(ctx context.Context, at turn, stage stage, res *Row) error 
 	if err != nil {
 		return err
 	}
-	if step.prove != nil {
-		if err := step.prove(ctx); err != nil {
-			return fmt.Errorf("%s did not do it: %w", at.peer, err)
+	result.Samples = append(result.Samples, sample)
+	return nil
+}
+
+// finish does the measured part of a turn, proves it, and cleans up.
+func (s *scene) finish(ctx context.Context, at turn, step step) (Sample, error) {
+	o, err := s.run(ctx, at.peer, step.task)
+	if err == nil && at.peer == peerStet && !strings.Contains(o.output, step.says) {
+		err = fmt.Errorf("%s did not do it: %q is not in its output:\n%s", at.peer, step.says, o.output)
+	}
+	if err == nil && step.prove != nil {
+		if err = step.prove(ctx); err != nil {
+			err = fmt.Errorf("%s did not do it: %w", at.peer, err)
 		}
 	}
-	result.Samples = append(result.Samples, sample)
-	if err := s.keep(at, rec); err != nil || step.clean == nil {
-		return err
+	if err == nil {
+		err = s.keep(at, o.record)
 	}
-	return step.clean()
+	if err == nil && step.clean != nil {
+		err = step.clean()
+	}
+	return o.Sample, err
 }
 
 // keep writes the request log of a turn, if asked for.

@@ -27,16 +27,23 @@ type Sample struct {
 	Up, Down    int64
 }
 
+// outcome is what became of one run.
+type outcome struct {
+	Sample
+	record proxy.Record
+	output string
+}
+
 // run does a task with a client, in a process of its own, and says what it cost.
-func (l *lab) run(ctx context.Context, peer string, t task) (s Sample, rec proxy.Record, err error) {
+func (l *lab) run(ctx context.Context, peer string, t task) (s outcome, err error) {
 	cmd, out, err := l.command(ctx, peer, t)
 	if err != nil {
-		return s, rec, err
+		return s, err
 	}
 	l.log.Take()
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
-		return s, rec, err
+		return s, err
 	}
 	peak := watchPeak(cmd.Process.Pid)
 	err = cmd.Wait()
@@ -45,16 +52,16 @@ func (l *lab) run(ctx context.Context, peer string, t task) (s Sample, rec proxy
 	s.CPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	for _, p := range l.proxies {
 		if !p.Quiet() {
-			return s, rec, fmt.Errorf("%s %s: its connections stay open after its end", peer, t.Op)
+			return s, fmt.Errorf("%s %s: its connections stay open after its end", peer, t.Op)
 		}
 	}
-	rec = l.log.Take()
-	s.Requests, s.Connections, s.Trips = len(rec.Requests), len(rec.Connections), rec.Trips()
-	s.Up, s.Down = rec.Bytes()
+	s.record, s.output = l.log.Take(), out.String()
+	s.Requests, s.Connections, s.Trips = len(s.record.Requests), len(s.record.Connections), s.record.Trips()
+	s.Up, s.Down = s.record.Bytes()
 	if err != nil {
-		return s, rec, failed(peer, t, out.String(), err)
+		return s, failed(peer, t, s.output, err)
 	}
-	return s, rec, nil
+	return s, nil
 }
 
 // command is the program stet, or this one as a worker, in a bare environment.

@@ -21,6 +21,7 @@ type registry struct {
 	data string
 	cmd  *exec.Cmd
 	gone chan struct{}
+	end  func() // ends one that is no process
 }
 
 // The kinds of registries. The default is the first that this machine has.
@@ -54,6 +55,9 @@ func registryVersion(ctx context.Context, kind string) string {
 // startRegistry starts one over an empty directory below dir. program is the
 // built internal/bench/registries, for the kinds that need it.
 func startRegistry(ctx context.Context, kind, program, dir string) (*registry, error) {
+	if kind == kindTagList {
+		return startTagList()
+	}
 	var err error
 	for range 5 { // its port is free when it is asked for, and may be another's when it listens
 		var r *registry
@@ -141,6 +145,10 @@ func (r *registry) answers(ctx context.Context) error {
 }
 
 func (r *registry) stop() {
+	if r.end != nil {
+		r.end()
+		return
+	}
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-r.gone:

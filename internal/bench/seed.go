@@ -157,6 +157,9 @@ func (r *registry) seedManifest(ctx context.Context, repo, tag string, m ocispec
 	return d, err
 }
 
+// referrerType is that of seeded referrers.
+const referrerType = "application/vnd.example.referrer"
+
 // seedReferrers makes n manifests that refer to the subject, and the list of
 // them where the registry does not keep one itself (distribution-spec,
 // "Referrers tag schema").
@@ -171,7 +174,7 @@ func (r *registry) seedReferrers(ctx context.Context, repo string, subject ocisp
 	for i := range n {
 		group.Go(func() (err error) {
 			list[i], err = r.seedManifest(gctx, repo, "", ocispec.Manifest{
-				ArtifactType: "application/vnd.example.referrer", Subject: &subject,
+				ArtifactType: referrerType, Subject: &subject,
 				Annotations: map[string]string{"number": fmt.Sprint(i)},
 			})
 			return err

@@ -209,7 +209,7 @@ func stageDiscover(ctx context.Context, s *scene) (stage, error) {
 		err = s.hasReferrers(s.from, "bench/discover", d.Digest, 3)(ctx)
 	}
 	return func(context.Context, turn) (step, error) {
-		return step{task: task{Op: opDiscover, Src: s.fromAt + "/bench/discover:v1", Dir: s.dir}}, nil
+		return step{task: task{Op: opDiscover, Src: s.fromAt + "/bench/discover:v1", Dir: s.dir}, says: referrerType}, nil
 	}, err
 }
 
