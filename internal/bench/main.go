@@ -51,12 +51,11 @@ func command(ctx context.Context, args []string) error {
 // options are the flags of run.
 type options struct {
 	outputs
-	quick          bool
-	runs           int
-	rows, curves   string
-	dir, kind      string
-	date, trace    string
-	failUnmet, all bool
+	quick, failUnmet bool
+	runs             int
+	rows, curves     string
+	dir, kind        string
+	date, trace      string
 }
 
 // outputs are the files that a report is written to.

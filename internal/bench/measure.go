@@ -186,8 +186,10 @@ func (l *lab) overhead(ctx context.Context) (o Overhead, err error) {
 		to    *float64
 		unit  float64
 	}{
-		{"http://" + l.from.host + "/v2/", 300, &o.DirectMicros, 1e6}, {"http://" + p.Addr() + "/v2/", 300, &o.ProxyMicros, 1e6},
-		{"http://" + l.from.host + blob, 5, &o.DirectSeconds, 1}, {"http://" + p.Addr() + blob, 5, &o.ProxySeconds, 1},
+		{"http://" + l.from.host + "/v2/", 300, &o.DirectMicros, 1e6},
+		{"http://" + p.Addr() + "/v2/", 300, &o.ProxyMicros, 1e6},
+		{"http://" + l.from.host + blob, 5, &o.DirectSeconds, 1},
+		{"http://" + p.Addr() + blob, 5, &o.ProxySeconds, 1},
 	}
 	for _, s := range steps {
 		var all []Sample

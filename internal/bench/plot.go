@@ -135,26 +135,36 @@ func (c Curve) panel(d *drawing, x, y float64) {
 		d.text(place(p.N), y+panelHigh-8, `text-anchor="middle" font-size="10" fill="#555"`, fmt.Sprint(p.N))
 	}
 	d.text(x+panelWide-8, y+panelHigh-22, `text-anchor="end" font-size="10" fill="#555"`, c.Unit)
-	c.polyline(d, place, y, "", "#0072b2", func(s Sample) (float64, string) { return s.Seconds, short(s.Seconds) + " s" })
-	c.polyline(d, place, y, `stroke-dasharray="5 3"`, "#d55e00", func(s Sample) (float64, string) {
-		return float64(s.Peak) / 1e6, fmt.Sprintf("%.0f MB", float64(s.Peak)/1e6)
-	})
+	for _, l := range []polyline{
+		{"#0072b2", "", func(s Sample) (float64, string) { return s.Seconds, short(s.Seconds) + " s" }},
+		{"#d55e00", `stroke-dasharray="5 3"`, func(s Sample) (float64, string) {
+			return float64(s.Peak) / 1e6, fmt.Sprintf("%.0f MB", float64(s.Peak)/1e6)
+		}},
+	} {
+		c.draw(d, l, place, y)
+	}
 }
 
-// polyline draws one figure. Each power of ten from 0.001 up is a sixth of the
-// panel each, so that slopes compare between panels.
-func (c Curve) polyline(d *drawing, place func(int64) float64, y float64, dash, stroke string, of func(Sample) (float64, string)) {
+// polyline is one figure of a curve, its value and what is written at its end.
+type polyline struct {
+	stroke, dash string
+	of           func(Sample) (float64, string)
+}
+
+// draw draws one figure. Each power of ten from 0.001 up is a sixth of the panel,
+// so that slopes compare between panels.
+func (c Curve) draw(d *drawing, l polyline, place func(int64) float64, y float64) {
 	height := func(v float64) float64 {
 		const low, decades = 0.001, 6
 		return y + panelHigh - 34 - math.Log10(max(v, low)/low)/decades*(panelHigh-70)
 	}
 	var points []string
 	for _, p := range c.Points {
-		v, _ := of(p.Sample)
+		v, _ := l.of(p.Sample)
 		points = append(points, fmt.Sprintf("%.1f,%.1f", place(p.N), height(v)))
 	}
-	fmt.Fprintf(d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2" %s/>`+"\n", strings.Join(points, " "), stroke, dash)
+	fmt.Fprintf(d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2" %s/>`+"\n", strings.Join(points, " "), l.stroke, l.dash)
 	end := c.Points[len(c.Points)-1]
-	v, label := of(end.Sample)
-	d.text(place(end.N)+4, height(v)-5, fmt.Sprintf(`font-size="10" text-anchor="end" fill="%s"`, stroke), label)
+	v, label := l.of(end.Sample)
+	d.text(place(end.N)+4, height(v)-5, fmt.Sprintf(`font-size="10" text-anchor="end" fill="%s"`, l.stroke), label)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -198,7 +197,7 @@ func (r *registry) putManifest(ctx context.Context, repo, ref, mediaType string,
 	if ref == "" {
 		ref = d.Digest.String()
 	}
-	resp, err := r.send(ctx, http.MethodPut, "http://"+r.host+"/v2/"+repo+"/manifests/"+ref, mediaType, bytes.NewReader(raw), d.Size)
+	resp, err := r.send(ctx, upload{http.MethodPut, "http://" + r.host + "/v2/" + repo + "/manifests/" + ref, mediaType, bytes.NewReader(raw), d.Size})
 	if err != nil {
 		return d, err
 	}
@@ -206,7 +205,7 @@ func (r *registry) putManifest(ctx context.Context, repo, ref, mediaType string,
 }
 
 func (r *registry) putBlob(ctx context.Context, repo string, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	resp, err := r.send(ctx, http.MethodPost, "http://"+r.host+"/v2/"+repo+"/blobs/uploads/", "", nil, 0)
+	resp, err := r.send(ctx, upload{method: http.MethodPost, url: "http://" + r.host + "/v2/" + repo + "/blobs/uploads/"})
 	if err != nil {
 		return err
 	}
@@ -223,26 +222,32 @@ func (r *registry) putBlob(ctx context.Context, repo string, d ocispec.Descripto
 		return err
 	}
 	defer rc.Close()
-	resp, err = r.send(ctx, http.MethodPut, to.String(), "application/octet-stream", rc, d.Size)
+	resp, err = r.send(ctx, upload{http.MethodPut, to.String(), "application/octet-stream", rc, d.Size})
 	if err != nil {
 		return err
 	}
 	return resp.Body.Close()
 }
 
+// upload is a request of seeding.
+type upload struct {
+	method, url, mediaType string
+	body                   io.Reader
+	size                   int64
+}
+
 // send sends a request and gives the answer if that is a success.
-func (r *registry) send(ctx context.Context, method, to, mediaType string, body io.Reader, size int64) (*http.Response, error) {
-	if size == 0 {
-		body = nil
+func (r *registry) send(ctx context.Context, u upload) (*http.Response, error) {
+	if u.size == 0 {
+		u.body = nil
 	}
-	req, err := http.NewRequestWithContext(ctx, method, to, body)
+	req, err := http.NewRequestWithContext(ctx, u.method, u.url, u.body)
 	if err != nil {
 		return nil, err
 	}
-	req.ContentLength = size
-	if mediaType != "" {
-		req.Header.Set("Content-Type", mediaType)
-		req.Header.Set("Accept", mediaType)
+	req.ContentLength = u.size
+	if u.mediaType != "" {
+		req.Header.Set("Content-Type", u.mediaType)
 	}
 	resp, err := seeder.Do(req)
 	if err != nil {
@@ -251,8 +256,7 @@ func (r *registry) send(ctx context.Context, method, to, mediaType string, body 
 	if resp.StatusCode >= 300 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
 		resp.Body.Close()
-		u, _ := url.Parse(to)
-		return nil, fmt.Errorf("seeding: %s %s: %s: %s", method, u.Path, resp.Status, text)
+		return nil, fmt.Errorf("seeding: %s %s: %s: %s", u.method, req.URL.Path, resp.Status, text)
 	}
 	return resp, nil
 }
