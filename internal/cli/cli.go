@@ -60,6 +60,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
+	var no *verdict
+	if errors.As(err, &no) {
+		return exitNo
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = errors.Join(cause, err)
 	}
@@ -121,7 +125,7 @@ Exit codes:
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a), newConvert(a), newManifest(a), newProbe(a), newResolve(a), newTag(a),
+		newPush(a), newPull(a), newAttach(a), newCopy(a), newVerify(a), newDiff(a), newConvert(a), newManifest(a), newProbe(a), newResolve(a), newTag(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it

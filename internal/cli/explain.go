@@ -130,6 +130,13 @@ func cannot(verb string, ref store.Ref, err error) error {
 	return &failure{what: what, ref: ref, err: err}
 }
 
+// verdict is the answer no of a command that did what it should: verify found
+// faults, diff differs. The result, which is on stdout by then, says all there
+// is to say, so the exit code is what is left to tell.
+type verdict struct{ text string }
+
+func (v *verdict) Error() string { return v.text }
+
 // usage is a usage error of a command, with the way to its help.
 func usage(cmd *cobra.Command, err error) error {
 	return &usageError{cmd.CommandPath(), err}

@@ -55,20 +55,37 @@ type WalkOptions struct {
 	Events store.Sink
 	// SkipExtinct leaves out referrers that are artifact manifests; each is told.
 	SkipExtinct bool
+	// OnError hears of a manifest that cannot be read, or whose referrers cannot
+	// be listed, from any goroutine; the walk goes on without it where that
+	// gives nil. What Events hears of without it, a referrer or a subject that
+	// is gone, is then an error too, and whether a manifest has the media type
+	// and size that it was named with is left to the caller.
+	OnError func(d store.Descriptor, err error) error
 }
 
 // Walk reads the manifests under root level by level, each once, and gives them
 // in an order in which everything stands after what it names: children before
 // their index, subjects before their referrers.
 func Walk(ctx context.Context, src store.Reader, root store.Descriptor, opts WalkOptions) ([]*Node, error) {
+	return WalkAll(ctx, src, []store.Descriptor{root}, opts)
+}
+
+// WalkAll is Walk from several roots at once: what they share is read once.
+func WalkAll(ctx context.Context, src store.Reader, roots []store.Descriptor, opts WalkOptions) ([]*Node, error) {
 	w := &walk{
-		src: src, opts: opts, nodes: map[digest.Digest]*Node{}, seen: map[digest.Digest]bool{root.Digest: true},
+		src: src, opts: opts, nodes: map[digest.Digest]*Node{}, seen: map[digest.Digest]bool{},
 		refersTo: map[digest.Digest]digest.Digest{}, above: map[digest.Digest]bool{},
 	}
-	level := []store.Descriptor{root}
+	var level []store.Descriptor
+	for _, root := range roots {
+		if !w.seen[root.Digest] {
+			w.seen[root.Digest] = true
+			level = append(level, root)
+		}
+	}
 	for depth := 0; len(level) > 0; depth++ {
 		if depth > maxDepth {
-			return nil, fmt.Errorf("%w: the graph under %s is more than %d levels deep", store.ErrInvalid, root.Digest, maxDepth)
+			return nil, fmt.Errorf("%w: the graph under %s is more than %d levels deep", store.ErrInvalid, roots[0].Digest, maxDepth)
 		}
 		var err error
 		if level, err = w.level(ctx, level); err != nil {
@@ -79,7 +96,10 @@ func Walk(ctx context.Context, src store.Reader, root store.Descriptor, opts Wal
 	for _, n := range nodes {
 		n.Referrers = slices.DeleteFunc(n.Referrers, func(d store.Descriptor) bool {
 			r := w.nodes[d.Digest] // its own subject is what counts, also where it was met elsewhere first
-			return r == nil || r.Outline.Subject == nil || r.Outline.Subject.Digest != n.Digest
+			if r == nil {
+				return opts.OnError == nil
+			}
+			return r.Outline.Subject == nil || r.Outline.Subject.Digest != n.Digest
 		})
 	}
 	return nodes, nil
@@ -105,6 +125,9 @@ func (w *walk) level(ctx context.Context, level []store.Descriptor) ([]store.Des
 	for i, d := range level {
 		group.Go(func() (err error) {
 			found[i], err = w.visit(gctx, d)
+			if err != nil && w.opts.OnError != nil && gctx.Err() == nil {
+				err = w.opts.OnError(d, err)
+			}
 			return err
 		})
 	}
@@ -157,7 +180,10 @@ func (w *walk) edges(n *Node) []store.Descriptor {
 func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 	subject, listed := w.refersTo[d.Digest]
 	m, err := w.src.Manifest(ctx, d.Digest.String())
+	strict := w.opts.OnError != nil
 	switch {
+	case strict && err != nil:
+		return nil, fail(Source, "read manifest", d, err)
 	case listed && errors.Is(err, store.ErrNotFound):
 		w.leaveOut(d, fmt.Sprintf("%s is listed as a referrer of %s, and is not there", d.Digest, subject))
 		return nil, nil
@@ -166,6 +192,9 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 		return nil, nil
 	case err != nil:
 		return nil, fail(Source, "read manifest", d, err)
+	}
+	if strict && store.IsManifestType(m.MediaType) {
+		d = m.Descriptor // as it is, not as it was named
 	}
 	n, err := newNode(m, d)
 	if err != nil {
@@ -203,14 +232,17 @@ func (w *walk) leaveOut(d store.Descriptor, why string) {
 	w.opts.Events.Emit(store.Event{Kind: store.Warning, Desc: d, Name: store.NameOf(d), Text: why})
 }
 
+// opReferrers is the operation of an Error about a list of referrers.
+const opReferrers = "list referrers of"
+
 func (w *walk) referrers(ctx context.Context, d store.Descriptor) ([]store.Descriptor, error) {
 	list, err := store.Collect(w.src.Referrers(ctx, d.Digest, ""))
 	if err != nil {
-		return nil, fail(Source, "list referrers of", d, err)
+		return nil, fail(Source, opReferrers, d, err)
 	}
 	for _, r := range list {
-		if !store.IsManifestType(r.MediaType) {
-			return nil, fail(Source, "list referrers of", d,
+		if !store.IsManifestType(r.MediaType) && w.opts.OnError == nil {
+			return nil, fail(Source, opReferrers, d,
 				fmt.Errorf("%w: the referrer %s is a %s, which is no kind of manifest that stet can read", store.ErrUnsupported, r.Digest, r.MediaType))
 		}
 	}
