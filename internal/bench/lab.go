@@ -158,7 +158,10 @@ func (l *lab) measureRow(ctx context.Context, r row) (res Row, err error) {
 			return fmt.Errorf("setting up: %w", err)
 		}
 		for n := range l.sizes.runs {
-			for _, peer := range peers() {
+			// Each round begins with another client: who comes first pays for
+			// what the setting up left to the disk.
+			first := n % len(peers())
+			for _, peer := range append(peers()[first:], peers()[:first]...) {
 				if err := s.take(ctx, turn{peer, n}, stage, &res); err != nil {
 					return err
 				}

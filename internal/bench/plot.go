@@ -136,8 +136,8 @@ func (c Curve) panel(d *drawing, x, y float64) {
 	}
 	d.text(x+panelWide-8, y+panelHigh-22, `text-anchor="end" font-size="10" fill="#555"`, c.Unit)
 	for _, l := range []polyline{
-		{"#0072b2", "", func(s Sample) (float64, string) { return s.Seconds, short(s.Seconds) + " s" }},
-		{"#d55e00", `stroke-dasharray="5 3"`, func(s Sample) (float64, string) {
+		{"#0072b2", "", 13, func(s Sample) (float64, string) { return s.Seconds, short(s.Seconds) + " s" }},
+		{"#d55e00", `stroke-dasharray="5 3"`, -5, func(s Sample) (float64, string) {
 			return float64(s.Peak) / 1e6, fmt.Sprintf("%.0f MB", float64(s.Peak)/1e6)
 		}},
 	} {
@@ -148,6 +148,7 @@ func (c Curve) panel(d *drawing, x, y float64) {
 // polyline is one figure of a curve, its value and what is written at its end.
 type polyline struct {
 	stroke, dash string
+	label        float64 // how far below the line its label is
 	of           func(Sample) (float64, string)
 }
 
@@ -166,5 +167,5 @@ func (c Curve) draw(d *drawing, l polyline, place func(int64) float64, y float64
 	fmt.Fprintf(d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2" %s/>`+"\n", strings.Join(points, " "), l.stroke, l.dash)
 	end := c.Points[len(c.Points)-1]
 	v, label := l.of(end.Sample)
-	d.text(place(end.N)+4, height(v)-5, fmt.Sprintf(`font-size="10" text-anchor="end" fill="%s"`, l.stroke), label)
+	d.text(place(end.N)+4, height(v)+l.label, fmt.Sprintf(`font-size="10" text-anchor="end" fill="%s"`, l.stroke), label)
 }

@@ -142,6 +142,11 @@ func (r *registry) seedManifest(ctx context.Context, repo, tag string, m ocispec
 	if err := r.putBlob(ctx, repo, ocispec.DescriptorEmptyJSON, empty); err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	return r.putImage(ctx, repo, tag, m)
+}
+
+// putImage is seedManifest where the config is there.
+func (r *registry) putImage(ctx context.Context, repo, tag string, m ocispec.Manifest) (ocispec.Descriptor, error) {
 	m.Versioned, m.MediaType = specs.Versioned{SchemaVersion: 2}, ocispec.MediaTypeImageManifest
 	m.Config = ocispec.DescriptorEmptyJSON
 	m.Config.Data = nil
@@ -159,7 +164,7 @@ func (r *registry) seedManifest(ctx context.Context, repo, tag string, m ocispec
 // referrerType is that of seeded referrers.
 const referrerType = "application/vnd.example.referrer"
 
-// seedReferrers makes n manifests that refer to the subject, and the list of
+// seedReferrers makes n manifests that refer to the subject, which is there, and the list of
 // them where the registry does not keep one itself (distribution-spec,
 // "Referrers tag schema").
 func (r *registry) seedReferrers(ctx context.Context, repo string, subject ocispec.Descriptor, n int) error {
@@ -172,7 +177,7 @@ func (r *registry) seedReferrers(ctx context.Context, repo string, subject ocisp
 	}
 	for i := range n {
 		group.Go(func() (err error) {
-			list[i], err = r.seedManifest(gctx, repo, "", ocispec.Manifest{
+			list[i], err = r.putImage(gctx, repo, "", ocispec.Manifest{
 				ArtifactType: referrerType, Subject: &subject,
 				Annotations: map[string]string{"number": fmt.Sprint(i)},
 			})

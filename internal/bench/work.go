@@ -39,7 +39,7 @@ func rows(s sizes) []row {
 	many := func(s *scene) workload { return workload{"many", s.sizes.many, small} }
 	large := func(s *scene) workload { return workload{"large", 1, s.sizes.large} }
 	capped := func(s *scene) workload { return workload{"capped", 1, s.sizes.capped} }
-	manyTitle, largeTitle := fmt.Sprintf("%d files of 4 KiB (loopback)", s.many), fmt.Sprintf("one %s blob (loopback)", mebibytes(s.large))
+	largeTitle := fmt.Sprintf("one %s blob (loopback)", mebibytes(s.large))
 	half, best, peak := ratio(peerORAS, 0.5, "half of ORAS"), ratioToBest(0.85), memory(32)
 	return []row{
 		{id: "nothing", title: "start and end", stage: stageNothing},
@@ -53,8 +53,8 @@ func rows(s sizes) []row {
 		{id: "attach-api", title: "attach one small file (registry with referrers API)", rtt: rtt, registry: kindOlareg, stage: stageAttach, targets: inTime(0.25)},
 		{id: "discover", title: "discover, 3 referrers", rtt: rtt, stage: stageDiscover, targets: inTime(0.17)},
 		{id: "discover-api", title: "discover, 3 referrers (registry with referrers API)", rtt: rtt, registry: kindOlareg, stage: stageDiscover, targets: inTime(0.17)},
-		{id: "push-many", title: "push " + manyTitle, stage: stagePush(many), targets: []target{half, requests(2*s.many + 10)}},
-		{id: "copy-many", title: "copy " + manyTitle, stage: stageCopy(many), targets: []target{half}},
+		{id: "push-many", title: fmt.Sprintf("push %d files of 4 KiB (loopback)", s.many), stage: stagePush(many), targets: []target{half, requests(2*s.many + 10)}},
+		{id: "copy-many", title: fmt.Sprintf("copy %d blobs of 4 KiB (loopback)", s.many), stage: stageCopy(many), targets: []target{half}},
 		{
 			id: "pull-capped", title: fmt.Sprintf("pull one %s blob, 20 MB/s per connection", mebibytes(s.capped)), rtt: rtt, rate: rate,
 			stage: stagePull(capped), targets: []target{ratio(peerORAS, 1/3.0, "a third of ORAS")},
