@@ -30,7 +30,8 @@ type lab struct {
 
 // sizes are how much work there is.
 type sizes struct {
-	runs   int
+	runs   int   // of each client in a row
+	points int   // runs of each point of a curve, at most
 	many   int   // small files
 	tree   int   // files of a tree of sources
 	large  int64 // bytes of the large blob

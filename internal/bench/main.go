@@ -118,9 +118,9 @@ func runCommand(ctx context.Context, args []string) error {
 }
 
 func (o *options) sizes() sizes {
-	s := sizes{runs: defaultRuns, many: 1000, tree: 6000, large: 512 << 20, capped: 100 << 20}
+	s := sizes{runs: defaultRuns, points: 3, many: 1000, tree: 6000, large: 512 << 20, capped: 100 << 20}
 	if o.quick {
-		s = sizes{runs: quickRuns, many: 100, tree: 600, large: 32 << 20, capped: 10 << 20}
+		s = sizes{runs: quickRuns, points: 1, many: 50, tree: 600, large: 32 << 20, capped: 10 << 20}
 	}
 	if o.runs > 0 {
 		s.runs = o.runs

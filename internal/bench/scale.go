@@ -45,7 +45,7 @@ func curves(quick bool) []curve {
 	files, sizes, others := []int64{1, 10, 100, 1000, 10000}, []int64{1, 16, 256, 1024, 4096}, []int64{1, 10, 100, 1000}
 	listed := []int64{1, 100, 10000, 100000}
 	if quick {
-		files, sizes, others = []int64{1, 30, 300}, []int64{1, 16, 64}, []int64{1, 10, 50}
+		files, sizes, others = []int64{1, 10, 100}, []int64{1, 8, 64}, []int64{1, 5, 25}
 	}
 	return []curve{
 		{id: "push-files", title: "push files of 4 KiB", unit: "files", op: opPush, points: files, stage: scaleFiles(stagePush)},
@@ -61,12 +61,8 @@ func curves(quick bool) []curve {
 	}
 }
 
-// What a point may take: it is measured until one of these is reached, and its
-// median counts.
-const (
-	pointRuns = 3
-	pointTime = 10 * time.Second
-)
+// pointTime is from when on a point is not measured once more; its median counts.
+const pointTime = 10 * time.Second
 
 // measureCurve measures the points one after the other.
 func (l *lab) measureCurve(ctx context.Context, c curve) (out Curve, err error) {
@@ -105,7 +101,7 @@ func chooseLibrary(e errNotYet) (peer, reason string) {
 
 func (s *scene) point(ctx context.Context, peer string, stage stage) (Sample, error) {
 	var all []Sample
-	for began := time.Now(); len(all) == 0 || len(all) < pointRuns && time.Since(began) < pointTime; {
+	for began := time.Now(); len(all) == 0 || len(all) < s.sizes.points && time.Since(began) < pointTime; {
 		at := turn{peer, len(all)}
 		step, err := stage(ctx, at)
 		if err != nil {
