@@ -6,13 +6,13 @@ GO        ?= go
 FUZZTIME  ?= 1m
 GORELEASER = .bin/goreleaser-v2.15.1
 TOOL       = $(GO) tool -modfile=internal/tools/go.mod
-MODULES    = . internal/interop internal/tools
+MODULES    = . internal/interop internal/bench internal/tools
 
 # The race detector needs a C compiler; without one the tests run without it.
 CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test lint generate fuzz cross size tidy-check release-check release clean
+.PHONY: help build demo test lint generate fuzz bench bench-quick bench-program cross size tidy-check release-check release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -28,13 +28,16 @@ test: ## run all tests
 	@$(if $(RACE),:,echo 'make test: no C compiler found, so the race detector is off' >&2)
 	$(GO) test $(RACE) ./...
 	cd internal/interop && $(GO) test $(RACE) ./...
+	cd internal/bench && $(GO) test $(RACE) ./...
 
 lint: ## gofumpt, go vet, staticcheck
 	@out=$$($(TOOL) gofumpt -l .) || exit 1; \
 	if [ -n "$$out" ]; then printf 'not formatted; run `%s gofumpt -w .`:\n%s\n' '$(TOOL)' "$$out" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
-	cd internal/interop && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./...
+	@set -e; for dir in internal/interop internal/bench; do \
+		(cd $$dir && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./...); \
+	done
 
 generate: ## write docs/commands, docs/man and completions anew
 	$(GO) test ./internal/cli -count=1 -run TestGenerated -update
@@ -46,6 +49,21 @@ fuzz: ## run each fuzz target for FUZZTIME (1m)
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
 		done; \
 	done
+
+# With ROWS or CURVES it measures only those, and leaves docs/performance.md alone.
+# RUNS is how often, DIR where registries and files lie, TRACE where request logs go.
+BENCHFLAGS  = $(if $(RUNS),-runs $(RUNS)) $(if $(DIR),-dir '$(abspath $(DIR))') $(if $(TRACE),-trace '$(abspath $(TRACE))') $(if $(DATE),-date $(DATE))
+BENCHPICK   = $(if $(ROWS)$(CURVES),-rows '$(or $(ROWS),none)' -curves '$(or $(CURVES),none)')
+BENCHREPORT = -markdown ../../docs/performance.md -svg ../../docs/performance.svg
+
+bench: bench-program ## measure beside other clients, half an hour; write docs/performance.md (ROWS=push,pull picks)
+	cd internal/bench && ../../bin/bench run $(BENCHFLAGS) $(BENCHPICK) -json ../../bin/bench.json $(if $(BENCHPICK),,$(BENCHREPORT))
+
+bench-quick: bench-program ## the same, less of it, in under two minutes; write nothing but bin/bench-quick.json
+	cd internal/bench && ../../bin/bench run -quick $(BENCHFLAGS) $(BENCHPICK) -json ../../bin/bench-quick.json
+
+bench-program:
+	cd internal/bench && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/bench .
 
 cross: ## compile for every platform that is released
 	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
