@@ -36,6 +36,9 @@ type Options struct {
 	// Referrers pins the way in which referrers are kept.
 	Referrers ReferrersMode
 
+	// Pace decides when requests are sent. Clients that share one are bounded
+	// together; nil is one of its own, which adapts.
+	Pace *Pace
 	// Retries is how often a request is sent again, and MaxWait how long all
 	// waiting without progress may take; 0 is DefaultRetries, DefaultMaxWait,
 	// below 0 is never.
