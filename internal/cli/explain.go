@@ -194,6 +194,12 @@ func (a *app) explain(err error) explanation {
 		e.do = "run the same command again; files and blobs that are complete are kept"
 		return e
 	}
+	var late timedOut
+	if errors.As(err, &late) {
+		e.Code, e.why = exitUnavailable, late.Error()
+		e.do = "run it again, or give it more time; files and blobs that are complete are kept"
+		return e
+	}
 	var u *usageError
 	if errors.As(err, &u) {
 		e.what, e.Code = "wrong usage of "+u.command, exitUsage

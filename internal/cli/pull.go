@@ -48,7 +48,7 @@ run again.`,
 	fs.BoolVar(&o.includeSubject, "include-subject", false, "pull the subject too, and its subject")
 	fs.StringVar(&o.config, "config", "", "save the config as `FILE[:TYPE]`, if it has that type")
 	fs.StringVar(&o.platform, "platform", "", "pull this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
-	fs.IntVar(&o.unpack.Concurrency, "concurrency", artifact.DefaultUnpackConcurrency, "blobs that move at once")
+	fs.IntVar(&o.unpack.Concurrency, "concurrency", artifact.DefaultUnpackConcurrency, pinUsage)
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

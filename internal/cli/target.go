@@ -31,6 +31,7 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 	fs, p := cmd.Flags(), t.prefix
 	t.progress = progress
 	t.remoteFlags.register(fs)
+	progress.patience.register(cmd)
 	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout")
 	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`DIR` of the OCI image layout; the reference is then a whole name in it")
 	cmd.MarkFlagsMutuallyExclusive(p+"oci-layout", p+"oci-layout-path")
@@ -137,6 +138,9 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 		if opts.ChunkSize, err = units.RAMInBytes(t.chunkSize); err != nil || opts.ChunkSize <= 0 {
 			return opts, fmt.Errorf("%w: --chunk-size %q is not a size such as 16MiB", store.ErrUsage, t.chunkSize)
 		}
+	}
+	if err := t.progress.patience.apply(a, &opts); err != nil {
+		return opts, err
 	}
 	opts.Events = sink
 	if t.progress.debug {

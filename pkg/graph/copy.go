@@ -214,17 +214,7 @@ func (c *copier) putBlobs(ctx context.Context, nodes []*Node) error {
 	for _, d := range blobs {
 		c.sink.Emit(store.Event{Kind: store.Planned, Desc: d, Name: store.NameOf(d)})
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.opts.limit())
-	for _, d := range blobs {
-		group.Go(func() error {
-			if gctx.Err() != nil {
-				return gctx.Err()
-			}
-			return c.putBlob(gctx, d)
-		})
-	}
-	return group.Wait()
+	return spread(ctx, blobs, c.opts.limit(), func(ctx context.Context, i int) error { return c.putBlob(ctx, blobs[i]) })
 }
 
 // estimate counts what a copy would do, asking the destination for each blob.

@@ -28,6 +28,7 @@ func (b *breaking) Write(p []byte) (int, error) {
 	if b.left < len(p) {
 		_, _ = b.ResponseWriter.Write(p[:b.left])
 		_ = http.NewResponseController(b.ResponseWriter).Flush()
+		time.Sleep(50 * time.Millisecond) // so that others wait for the place
 		panic(http.ErrAbortHandler)
 	}
 	b.left -= len(p)
