@@ -169,6 +169,7 @@ repository already, except for its subject.`,
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "put without asking first whether the registry takes it")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
+	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -290,6 +291,7 @@ func newManifestDelete(a *app) *cobra.Command {
 	fs.BoolVarP(&o.force, "force", "f", false, "do not ask, and do not mind when it is gone already")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	o.actions = toDelete
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)

@@ -203,6 +203,7 @@ one more (a:b:).`,
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the digest that a push would make; use no network")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
+	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)

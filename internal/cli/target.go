@@ -23,7 +23,16 @@ type targetFlags struct {
 	distributionSpec string
 	chunkSize        string
 	progress         *progressFlags
+
+	actions   []string // what the command does to the repository, for the token
+	mountFrom []string // repositories of the same registry that it may mount from
 }
+
+// What commands do to a repository: a token is asked for once, with all of it.
+var (
+	toPush   = []string{"pull", "push"}
+	toDelete = []string{"pull", "delete"}
+)
 
 // register adds the flags; withSpec adds --distribution-spec, for commands that
 // read or write referrers.
@@ -44,6 +53,15 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 // registerChunks adds --chunk-size, for commands that send blobs.
 func (t *targetFlags) registerChunks(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.chunkSize, "chunk-size", "", "send blobs in chunks of this `SIZE`, such as 16MiB, and in no other way")
+}
+
+// pushes says that dst will be written to with what src has, which a registry can
+// mount where both are on it.
+func (t *targetFlags) pushes(src, dst store.Ref) {
+	t.actions = toPush
+	if src.Scheme == store.SchemeRegistry && src.Host == dst.Host && src.Repo != dst.Repo {
+		t.mountFrom = []string{src.Repo}
+	}
 }
 
 // parse reads an argument as the flags say: ORAS's layout flags become the Ref
@@ -142,6 +160,7 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 	if err := t.progress.patience.apply(a, &opts); err != nil {
 		return opts, err
 	}
+	opts.Actions, opts.MountFrom = t.actions, t.mountFrom
 	opts.Events = sink
 	if t.progress.debug {
 		opts.Trace = a.streams.Err
