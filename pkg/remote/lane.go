@@ -34,7 +34,7 @@ const (
 type lane struct {
 	first, most int
 	counts      bool // answers, and not only bytes
-	steep       bool // the limit doubles until that is no use; then it rises by one
+	steep       bool // the limit doubles until that is no use; then it rises by a quarter
 
 	limit int
 	under int // under way now
@@ -132,12 +132,11 @@ func (l *lane) judge(rate float64) bool {
 		return l.limit != old
 	}
 	l.from = l.limit
+	step := max(1, l.limit/4) // less than that is lost in the noise
 	if l.steep {
-		l.limit *= 2
-	} else {
-		l.limit++
+		step = l.limit
 	}
-	l.limit = min(l.limit, l.most)
+	l.limit = min(l.limit+step, l.most)
 	return true
 }
 

@@ -69,7 +69,8 @@ const (
 // bound is how many requests were shown to be too many for the other side, less
 // one. It is tried again after a while, each time after a longer one.
 type bound struct {
-	most  int // 0 is unknown
+	most  int       // 0 is unknown
+	last  time.Time // when it was lowered
 	until time.Time
 	hold  time.Duration
 }
@@ -237,18 +238,21 @@ func (b *bound) allows(now time.Time) int {
 		b.most += max(1, b.most/4)
 		b.until = now.Add(b.hold)
 		if b.most >= smallMost {
-			*b = bound{}
+			b.most, b.hold = 0, 0
 		}
 	}
 	return b.most
 }
 
-// lower sets the bound below what was refused.
-func (b *bound) lower(now time.Time, refused int) {
-	if b.most > 0 && refused > b.most && now.Before(b.until) {
-		return // sent before the bound was known
+// lower sets the bound below a number that was refused. Of requests that were
+// sent before the last refusal only the smaller number is news.
+func (b *bound) lower(now, sent time.Time, refused int) {
+	most := max(1, refused-1)
+	if b.most > 0 && sent.Before(b.last) {
+		b.most = min(b.most, most)
+		return
 	}
-	b.most = max(1, refused-1)
+	b.most, b.last = most, now
 	b.hold = min(max(2*b.hold, firstHold), mostHold)
 	b.until = now.Add(b.hold)
 }

@@ -236,7 +236,7 @@ func TestABoundLeavesRoomForSmall(t *testing.T) {
 		f := &fakeHost{takes: func(int) time.Duration { return time.Hour }}
 		over := f.behind(PaceOptions{}).next.(*paced)
 		h := over.pace.host(fakeRequest(t.Context(), "reg.example", 0).URL)
-		h.bound.lower(time.Now(), 4)
+		h.bound.lower(time.Now(), time.Now(), 4)
 		h.bound.until = time.Now().Add(24 * time.Hour)
 		for _, size := range []int64{1 << 30, 0} {
 			for range 5 {

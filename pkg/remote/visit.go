@@ -74,7 +74,7 @@ func (h *host) learn(v *visit, req *http.Request, resp *http.Response, err error
 	case req.Context().Err() != nil: // given up on our side
 	case err != nil, overloaded(resp.StatusCode):
 		if err == nil && resp.StatusCode == http.StatusTooManyRequests {
-			h.bound.lower(now, v.asked)
+			h.bound.lower(now, v.sent, v.asked)
 		}
 		l.fall(now, v.sent, v.mates)
 	case v.lane == laneSmall:
