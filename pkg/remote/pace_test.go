@@ -70,6 +70,13 @@ func (f *fakeHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: header, Body: http.NoBody, Request: req}, nil
 }
 
+// now is how many requests are under way.
+func (f *fakeHost) now() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.under
+}
+
 func (f *fakeHost) behind(opts PaceOptions) *retry {
 	p := NewPace(opts)
 	return &retry{
@@ -223,8 +230,8 @@ func TestLanesAreApart(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if f.under != largeFirst+smallFirst {
-			t.Errorf("%d under way, want %d large and %d small", f.under, largeFirst, smallFirst)
+		if n := f.now(); n != largeFirst+smallFirst {
+			t.Errorf("%d under way, want %d large and %d small", n, largeFirst, smallFirst)
 		}
 		time.Sleep(100 * time.Hour)
 	})
@@ -238,13 +245,16 @@ func TestABoundLeavesRoomForSmall(t *testing.T) {
 		h := over.pace.host(fakeRequest(t.Context(), "reg.example", 0).URL)
 		h.bound.lower(time.Now(), time.Now(), 4)
 		h.bound.until = time.Now().Add(24 * time.Hour)
-		for _, size := range []int64{1 << 30, 0} {
+		for _, c := range []struct {
+			size int64
+			want int
+		}{{1 << 30, 2}, {0, 3}} {
 			for range 5 {
-				go over.RoundTrip(fakeRequest(t.Context(), "reg.example", size))
+				go over.RoundTrip(fakeRequest(t.Context(), "reg.example", c.size))
 			}
 			synctest.Wait()
-			if want := 2 + min(1, 1-int(min(size, 1))); f.under != want {
-				t.Errorf("%d under way, want %d", f.under, want)
+			if n := f.now(); n != c.want {
+				t.Errorf("%d under way, want %d", n, c.want)
 			}
 		}
 		time.Sleep(100 * time.Hour)

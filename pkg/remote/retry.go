@@ -69,8 +69,8 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return resp, err
 		}
-		wait, isAsked := retryAfter(resp, r.now())
-		wait = max(wait, min(schedule.NextBackOff(), maxWait))
+		asked := retryAfter(resp, r.now())
+		wait := max(asked, min(schedule.NextBackOff(), maxWait))
 		if waited+wait > r.maxWait {
 			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), max(0, r.maxWait)))
 			return resp, err
@@ -78,15 +78,15 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 		switch {
 		// Who answered is not always who was asked: a redirect led there. What
 		// another request was told already is no news.
-		case isAsked && r.pace.pause(resp.Request.URL, wait):
+		case asked > 0 && r.pace.pause(resp.Request.URL, wait):
 			r.tell(req, fmt.Sprintf("%s: waiting %v (asked by the registry)", why, wait.Round(10*time.Millisecond)))
-		case !isAsked && !trip.once:
+		case asked == 0 && !trip.once:
 			r.tell(req, fmt.Sprintf("%s; try %d in %v", why, try+1, wait.Round(10*time.Millisecond)))
 		}
 		if trip.once {
 			return resp, err
 		}
-		if isAsked {
+		if asked > 0 {
 			wait += spread(wait)
 		}
 		_ = discard(resp)
@@ -175,22 +175,22 @@ func final(err error) bool {
 const maxRetryAfter = 365 * 24 * time.Hour
 
 // retryAfter is the wait that a 429 or 503 asks for, in seconds or as a date
-// (RFC 9110 section 10.2.3). A date is compared with the registry's own, so
-// that a wrong clock on either side does no harm.
-func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+// (RFC 9110 section 10.2.3); 0 is none. A date is compared with the registry's
+// own, so that a wrong clock on either side does no harm.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
-		return 0, false
+		return 0
 	}
 	value := resp.Header.Get("Retry-After")
 	if s, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second, true
+		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter), true
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
