@@ -51,6 +51,8 @@ func TestMain(m *testing.M) {
 //	                                   followed by the beginning of a path: GET/token
 //	exits CODE PROGRAM ARGS...         the program ends with this exit code, and an error is told
 //	                                   in three lines on stderr, with nothing on stdout
+//	answers CODE PROGRAM ARGS...       the program prints its result and ends with this exit code,
+//	                                   which is part of the answer: no error is told on stderr
 //	stops SIGNAL CODE FAULT PROGRAM... the program gets the signal when FAULT has stalled it, and
 //	                                   ends within two seconds with the code
 //	let NAME FILE                      $NAME is the content of a file or stdout, trimmed
@@ -76,6 +78,7 @@ func TestScripts(t *testing.T) {
 			"fault":    startFault,
 			"requests": checkRequests,
 			"exits":    checkExit,
+			"answers":  checkAnswer,
 			"stops":    checkStop,
 			"let":      let,
 			"proves":   checkDigest,
@@ -220,6 +223,20 @@ func checkExit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
 	}
+	endsWith(ts, args)
+	if args[0] == "0" {
+		return
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("it failed and wrote to stdout: %s", out)
+	}
+	if out := ts.ReadFile("stderr"); !threeLines.MatchString(out) {
+		ts.Fatalf("the error is not three lines:\n%s", out)
+	}
+}
+
+// endsWith runs args[1:] and compares the exit code with args[0].
+func endsWith(ts *testscript.TestScript, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
 	if err != nil {
@@ -228,14 +245,19 @@ func checkExit(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s ended with %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
-	if got == "0" {
-		return
+}
+
+// checkAnswer runs a program whose exit code is part of its answer.
+func checkAnswer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: answers CODE PROGRAM ARGS...")
 	}
-	if out := ts.ReadFile("stdout"); out != "" {
-		ts.Fatalf("it failed and wrote to stdout: %s", out)
+	endsWith(ts, args)
+	if ts.ReadFile("stdout") == "" {
+		ts.Fatalf("it answered nothing on stdout")
 	}
-	if out := ts.ReadFile("stderr"); !threeLines.MatchString(out) {
-		ts.Fatalf("the error is not three lines:\n%s", out)
+	if out := ts.ReadFile("stderr"); threeLines.MatchString(out) {
+		ts.Fatalf("it told an error as well:\n%s", out)
 	}
 }
 

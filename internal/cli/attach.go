@@ -96,6 +96,9 @@ type attaching struct {
 
 func (at *attaching) run(ctx context.Context, a *app, files []string) (err error) {
 	request, err := at.request(a, files)
+	if err == nil {
+		err = at.checkSecret(&at.packFlags)
+	}
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,11 @@ func (at *attaching) run(ctx context.Context, a *app, files []string) (err error
 	if err != nil {
 		return err
 	}
-	parts := at.parts(pkg)
+	parts, exported, err := at.parts(pkg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = exported(err) }()
 	result, err := graph.Push(ctx, parts, s, graph.Options{Concurrency: at.concurrency, Events: at.sink})
 	at.root = result.Root
 	return err

@@ -46,6 +46,9 @@ func Main(args []string, stdin, stdout, stderr *os.File, getenv func(string) str
 // run executes one command line and explains its error on stderr.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := newRoot(a)
+	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
+		unquote(root)
+	}
 	root.SetArgs(args)
 	root.SetIn(a.streams.In)
 	root.SetOut(a.streams.Out)
@@ -59,6 +62,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	if err == nil {
 		return exitDone
+	}
+	var no *verdict
+	if errors.As(err, &no) {
+		return exitNo
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = errors.Join(cause, err)
@@ -119,9 +126,11 @@ Exit codes:
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, suggestFlag(cmd, err)) })
 	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a), newConvert(a), newManifest(a), newProbe(a), newResolve(a), newTag(a),
+		newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a),
+		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a), newBlob(a),
+		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
 		newLogin(a), newLogout(a), newServe(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
@@ -137,7 +146,7 @@ func settle(cmd *cobra.Command, name string) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usage(cmd, suggest(cmd, args, err))
+				return usage(cmd, suggest(cmd, args, wrongArgs(cmd, args, err)))
 			}
 			return nil
 		}
@@ -170,19 +179,6 @@ func unknownCommand(root *cobra.Command, args []string) (*cobra.Command, error) 
 		return root, nil // "__complete" is cobra's own
 	}
 	return cmd, usage(cmd, suggest(cmd, rest, fmt.Errorf("unknown command %q for %q", word, cmd.CommandPath())))
-}
-
-// suggest adds the command that may have been meant to the error about an unknown one.
-func suggest(cmd *cobra.Command, args []string, err error) error {
-	cmd.SuggestionsMinimumDistance = 2 // as cobra has it
-	if !cmd.HasSubCommands() || len(args) == 0 {
-		return err
-	}
-	near := cmd.SuggestionsFor(args[0])
-	if len(near) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
 }
 
 // group is a command that only holds others.

@@ -41,7 +41,7 @@ var exitCodes = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed, not classified"},
 	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
-	{exitNo, "the answer is no: verify found faults, diff differs, sync check is stale"},
+	{exitNo, "the answer is no: verify or validate found faults, diff differs, sync check is stale"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
 	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},
@@ -75,6 +75,8 @@ var rules = []rule{
 	{store.ErrUsage, exitUsage, ""},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
+	{store.ErrOnce, exitUnavailable, "run it again; if it stays, write the content to a file and push that, which can be read as often as need be"},
+	{store.ErrConfig, exitFailed, "mend the file, or move it away"},
 	{store.ErrUnauthorized, exitAuth, "run `{name} login {host}`, or check user and password"},
 	{store.ErrDenied, exitAuth, "run `{name} login {host}`, or check that the account may do this to \"{repo}\""},
 	{fs.ErrNotExist, exitNotFound, "check the path"},
@@ -130,6 +132,13 @@ func cannot(verb string, ref store.Ref, err error) error {
 	}
 	return &failure{what: what, ref: ref, err: err}
 }
+
+// verdict is the answer no of a command that did what it should: verify found
+// faults, a manifest is not valid, diff differs. The result, which is on stdout by then, says all there
+// is to say, so the exit code is what is left to tell.
+type verdict struct{ text string }
+
+func (v *verdict) Error() string { return v.text }
 
 // usage is a usage error of a command, with the way to its help.
 func usage(cmd *cobra.Command, err error) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 
@@ -88,6 +89,11 @@ func (f *remoteFlags) credentials(a *app) (remote.Credentials, error) {
 	}
 	if c != (remote.Credential{}) {
 		return remote.Static(c), nil
+	}
+	for _, path := range f.registryConfig {
+		if _, err := os.Stat(path); err != nil { // login may make it; who only reads means one that is there
+			return nil, fmt.Errorf("--%sregistry-config: %w", f.prefix, err)
+		}
 	}
 	return a.credentialFiles(f.registryConfig)
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 type loginOptions struct {
+	formatFlags
 	progressFlags
 	targetFlags
 }
@@ -36,10 +39,23 @@ Commands look there in the same order, and last in Podman's auth.json.`,
 	o.remoteFlags.register(cmd.Flags())
 	o.registerDebug(cmd)
 	o.patience.register(cmd)
+	o.formatFlags.register(cmd)
 	return cmd
 }
 
+// loginResult is the JSON of login and logout.
+type loginResult struct {
+	Registry string `json:"registry"`
+	Username string `json:"username,omitempty"`
+	Verified *bool  `json:"verified,omitempty"` // false: the registry lets everybody in
+	Stored   string `json:"stored,omitempty"`   // the file or helper that has the credential
+}
+
 func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
+	format, err := o.formatFlags.parse()
+	if err != nil {
+		return err
+	}
 	host, err := store.ParseHost(arg)
 	if err != nil {
 		return cannot("sign in to "+arg, store.Ref{}, err)
@@ -73,8 +89,11 @@ func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
 		return &failure{what: "store the credential of " + host, err: err, do: "check the file that --registry-config or $DOCKER_CONFIG names, and the credential helper in it"}
 	}
 	fmt.Fprintf(a.streams.Err, "%s: the credential is in %s\n", a.name, where)
-	_, err = fmt.Fprintln(a.streams.Out, "Login Succeeded")
-	return err
+	value := loginResult{Registry: host, Username: id.Credential.Username, Verified: &id.Verified, Stored: where}
+	return ui.Print(a.streams.Out, format, value, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, "Login Succeeded")
+		return err
+	})
 }
 
 // cannotSignIn does not send who signs in to the login command.
@@ -89,12 +108,17 @@ func cannotSignIn(host string, err error) error {
 func newLogout(a *app) *cobra.Command {
 	var configs []string
 	var p progressFlags
+	f := &formatFlags{}
 	cmd := &cobra.Command{
 		Use:     "logout [flags] HOST[:PORT]",
 		Short:   "Forget the credential of a registry",
 		Example: `  {name} logout localhost:5000`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := f.parse()
+			if err != nil {
+				return err
+			}
 			host, err := store.ParseHost(args[0])
 			if err != nil {
 				return cannot("sign out of "+args[0], store.Ref{}, err)
@@ -103,10 +127,15 @@ func newLogout(a *app) *cobra.Command {
 			if err == nil {
 				err = files.Erase(cmd.Context(), host)
 			}
-			return cannot("sign out of "+host, store.Ref{}, err)
+			if err != nil {
+				return cannot("sign out of "+host, store.Ref{}, err)
+			}
+			nothing := func(io.Writer) error { return nil } // as in ORAS
+			return ui.Print(a.streams.Out, format, loginResult{Registry: host}, nothing)
 		},
 	}
 	cmd.Flags().StringArrayVar(&configs, "registry-config", nil, "`FILE` with credentials")
 	p.registerDebug(cmd)
+	f.register(cmd)
 	return cmd
 }

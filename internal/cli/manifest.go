@@ -13,14 +13,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/internal/ui"
+	"github.com/stet-oci/stet/pkg/artifact"
 	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 func newManifest(a *app) *cobra.Command {
-	return group("manifest", "Fetch, push and delete manifests", nil,
-		newManifestFetch(a), newManifestPush(a), newManifestDelete(a))
+	return group("manifest", "Fetch, check, push and delete manifests and indexes", nil,
+		newManifestFetch(a), newManifestFetchConfig(a), newManifestPush(a), newManifestDelete(a), newManifestValidate(a),
+		newIndex(a))
 }
 
 type manifestFetchOptions struct {
@@ -74,7 +76,7 @@ func runManifestFetch(ctx context.Context, a *app, o *manifestFetchOptions, arg 
 		return cannot("fetch the manifest of", ref, err)
 	}
 	if o.output != "" && o.output != "-" {
-		if err := os.WriteFile(o.output, m.Raw, 0o666); err != nil {
+		if err := artifact.WriteBlob(ctx, store.NewBlob(m.MediaType, m.Raw), o.output); err != nil {
 			return cannot("write the manifest of", ref, err)
 		}
 		if format.Kind == ui.KindText && !o.descriptor {
@@ -146,6 +148,7 @@ type manifestPushOptions struct {
 	pretty      bool
 	concurrency int
 	noPreflight bool
+	noValidate  bool
 }
 
 func newManifestPush(a *app) *cobra.Command {
@@ -154,7 +157,9 @@ func newManifestPush(a *app) *cobra.Command {
 		Use:   "push [flags] NAME[:TAG[,TAG...]|@DIGEST] {FILE|-}",
 		Short: "Push a manifest as it is",
 		Long: `Push the exact bytes of a file as a manifest. What it names has to be in the
-repository already, except for its subject.`,
+repository already, except for its subject. A manifest that breaks its
+specification is refused before it is sent; --no-validate pushes it as long as
+it can be read in one way only.`,
 		Example: `  {name} manifest push localhost:5000/app:v1 manifest.json
   {name} manifest push --media-type application/vnd.oci.image.index.v1+json localhost:5000/app:all -`,
 		Args: cobra.ExactArgs(2),
@@ -167,6 +172,7 @@ repository already, except for its subject.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "put without asking first whether the registry takes it")
+	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although `manifest validate` finds errors in it")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
 	o.actions = toPush
@@ -182,10 +188,16 @@ func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, f
 		return err
 	}
 	ref, err := o.targetFlags.parse(arg)
+	if err == nil {
+		err = o.stdinFor(file)
+	}
 	if err != nil {
 		return cannot("push the manifest "+file, ref, err)
 	}
 	m, err := readManifest(a, file, o.mediaType)
+	if err == nil && !o.noValidate {
+		err = refuseInvalid(a, file, ref, m)
+	}
 	if err == nil && ref.Digest != "" {
 		m.Digest = ref.Digest // which may be of another algorithm
 		err = store.CheckManifest(m, ref.Digest)
@@ -222,24 +234,30 @@ func (o *manifestPushOptions) put(ctx context.Context, a *app, ref store.Ref, m 
 // what registries have to take (distribution-spec "Pushing manifests").
 const maxManifest = remote.DefaultMaxManifest
 
-// readManifest reads a manifest from a file or, for "-", standard input. The
-// media type is the document's own or, where it has none, the flag's.
-func readManifest(a *app, file, mediaType string) (m store.Manifest, err error) {
+// readDocument reads a file or, for "-", standard input.
+func readDocument(a *app, file string) ([]byte, error) {
 	in := a.streams.In
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return m, err
+			return nil, err
 		}
 		defer f.Close()
 		in = f
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
+	if err == nil && int64(len(raw)) > maxManifest {
+		err = fmt.Errorf("%w: %s has more than %d bytes", store.ErrTooLarge, file, maxManifest)
+	}
+	return raw, err
+}
+
+// readManifest reads a manifest from a file or, for "-", standard input. The
+// media type is the document's own or, where it has none, the flag's.
+func readManifest(a *app, file, mediaType string) (m store.Manifest, err error) {
+	raw, err := readDocument(a, file)
 	if err != nil {
 		return m, err
-	}
-	if int64(len(raw)) > maxManifest {
-		return m, fmt.Errorf("%w: %s has more than %d bytes", store.ErrTooLarge, file, maxManifest)
 	}
 	if err := store.CheckJSON(raw); err != nil {
 		return m, fmt.Errorf("%s: %w", file, err)
@@ -263,82 +281,4 @@ func readManifest(a *app, file, mediaType string) (m store.Manifest, err error) 
 		return m, fmt.Errorf("%s: %w", file, err)
 	}
 	return m, nil
-}
-
-type manifestDeleteOptions struct {
-	progressFlags
-	formatFlags
-	targetFlags
-	force      bool
-	descriptor bool
-	pretty     bool
-}
-
-func newManifestDelete(a *app) *cobra.Command {
-	o := &manifestDeleteOptions{}
-	cmd := &cobra.Command{
-		Use:     "delete [flags] NAME{:TAG|@DIGEST}",
-		Aliases: []string{"remove", "rm"},
-		Short:   "Delete a manifest and all tags that point at it",
-		Example: `  {name} manifest delete localhost:5000/app:v1
-  {name} manifest delete -f localhost:5000/app:v1`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runManifestDelete(cmd.Context(), a, o, args[0])
-		},
-	}
-	fs := cmd.Flags()
-	fs.BoolVarP(&o.force, "force", "f", false, "do not ask, and do not mind when it is gone already")
-	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
-	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
-	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, true)
-	o.registerDebug(cmd)
-	o.formatFlags.register(cmd)
-	return cmd
-}
-
-func runManifestDelete(ctx context.Context, a *app, o *manifestDeleteOptions, arg string) error {
-	format, err := o.formatFlags.parse()
-	if err != nil {
-		return err
-	}
-	ref, err := o.named("delete", arg)
-	if err != nil {
-		return err
-	}
-	t := o.quiet(a)
-	d, deleted, err := deleteManifest(ctx, a, o, ref, t.sink)
-	t.finish()
-	switch {
-	case err != nil && o.force && errors.Is(err, store.ErrNotFound):
-		return ui.Print(a.streams.Out, format, ui.Describe(ref, store.Descriptor{Digest: ref.Digest}), ui.DeleteText(ref, true))
-	case err != nil:
-		return cannot("delete", ref, err)
-	case !deleted:
-		_, err := fmt.Fprintln(a.streams.Err, "Operation cancelled.")
-		return err
-	case o.descriptor:
-		return printJSON(a.streams.Out, d, o.pretty)
-	}
-	fmt.Fprintf(a.streams.Err, "%s: %s is deleted, and all tags that named it\n", a.name, d.Digest)
-	return ui.Print(a.streams.Out, format, ui.Describe(ref, d), ui.DeleteText(ref, false))
-}
-
-func deleteManifest(ctx context.Context, a *app, o *manifestDeleteOptions, ref store.Ref, sink store.Sink) (d store.Descriptor, deleted bool, err error) {
-	s, err := a.open(ref, &o.targetFlags, sink)
-	if err != nil {
-		return d, false, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if d, err = s.Resolve(ctx, ref.Reference()); err != nil {
-		return d, false, err
-	}
-	if !o.force {
-		yes, err := a.confirm(ctx, fmt.Sprintf("Are you sure you want to delete the manifest %q and all tags associated with it?", d.Digest))
-		if !yes || err != nil {
-			return d, false, err
-		}
-	}
-	return d, true, s.DeleteManifest(ctx, d)
 }

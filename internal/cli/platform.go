@@ -9,24 +9,20 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 // maxConfig bounds the config of an image that is read for its platform.
-const maxConfig = 4 << 20
+const maxConfig = graph.MaxConfig
 
 // selectPlatform gives the manifest that ref names for a platform
 // OS[/ARCH[/VARIANT]][:OSVERSION]: the first entry of an index that fits, or
 // the manifest itself when its config says that platform.
 func selectPlatform(ctx context.Context, s store.Reader, ref, platform string) (store.Descriptor, error) {
-	name, osVersion, _ := strings.Cut(platform, ":")
-	want, err := platforms.Parse(name)
+	want, err := parsePlatform(platform)
 	if err != nil {
-		return store.Descriptor{}, fmt.Errorf("%w: --platform %s: %w", store.ErrUsage, platform, err)
-	}
-	want.OSVersion = osVersion
-	if strings.Count(name, "/") < 2 {
-		want.Variant = "" // asked for only when given; Parse adds a default
+		return store.Descriptor{}, err
 	}
 	m, err := s.Manifest(ctx, ref)
 	if err != nil {
@@ -39,6 +35,25 @@ func selectPlatform(ctx context.Context, s store.Reader, ref, platform string) (
 	if o.Config != nil {
 		return m.Descriptor, checkPlatform(ctx, s, *o.Config, want)
 	}
+	return entryFor(o, want, platform)
+}
+
+// parsePlatform reads OS[/ARCH[/VARIANT]][:OSVERSION].
+func parsePlatform(platform string) (ocispec.Platform, error) {
+	name, osVersion, _ := strings.Cut(platform, ":")
+	want, err := platforms.Parse(name)
+	if err != nil {
+		return want, fmt.Errorf("%w: --platform %s: %w", store.ErrUsage, platform, err)
+	}
+	want.OSVersion = osVersion
+	if strings.Count(name, "/") < 2 {
+		want.Variant = "" // asked for only when given; Parse adds a default
+	}
+	return want, nil
+}
+
+// entryFor is the first entry of an index that fits.
+func entryFor(o *store.Outline, want ocispec.Platform, platform string) (store.Descriptor, error) {
 	var have []string
 	for _, d := range o.Manifests {
 		if d.Platform == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -23,8 +24,12 @@ type pullOptions struct {
 	includeSubject bool
 }
 
-// defaultOutput is where pull writes without --output.
-const defaultOutput = "."
+const (
+	// defaultOutput is where pull writes without --output.
+	defaultOutput = "."
+	// outputStdout is the output of a single file to standard output.
+	outputStdout = "-"
+)
 
 func newPull(a *app) *cobra.Command {
 	o := &pullOptions{}
@@ -34,21 +39,44 @@ func newPull(a *app) *cobra.Command {
 		Long: `Pull the files of an artifact into a directory. A file gets its name only when
 all of its bytes are there and proven, and only when all files are; what is
 there stays until then. A pull that was cut goes on from what it has when it is
-run again.`,
+run again. What is there with the same content is not fetched again, nor is a
+directory that is there as it was packed.
+
+--include and --exclude choose files by their titles; what is not chosen is not
+fetched. *, ? and [a-z] stop at a slash, ** as a whole part is any number of
+parts: docs/** is all below docs. A pattern without a slash is held against the
+last part of a title, as in .gitignore; with one, against all of it. A packed
+directory is chosen as a whole, by its title. --exclude decides over --include.
+
+-o - writes one file to standard output and nothing else, its last bytes only
+when all of them are proven; a packed directory goes out as it is stored, a
+compressed tar. Choose by --include where there are more.
+
+Layers without a title, such as those of images and Helm charts, have no name to
+be written under. --name-untitled calls them by the digits of their digest and
+an extension for their media type, such as .tar.gz, and .tgz for a chart.
+
+A file that was pushed with --preserve mode gets that mode, under the umask.`,
 		Example: `  {name} pull localhost:5000/app:v1
   {name} pull -o out localhost:5000/app:v1
+  {name} pull --include '*.json' --exclude 'test/**' localhost:5000/app:v1
+  {name} pull -o - --include config.yaml localhost:5000/app:v1
+  {name} pull --name-untitled --config config.json localhost:5000/charts/app:1.0.0
   {name} pull --platform linux/arm64 localhost:5000/app:all`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), a, o, args[0]) },
 	}
 	fs := cmd.Flags()
-	fs.StringVarP(&o.unpack.Dir, "output", "o", defaultOutput, "`DIR` to write to")
-	fs.BoolVarP(&o.unpack.KeepOld, "keep-old-files", "k", false, "stop rather than replace a file")
+	fs.StringVarP(&o.unpack.Dir, "output", "o", defaultOutput, "`DIR` to write to; - is standard output, for one file")
+	fs.BoolVarP(&o.unpack.KeepOld, "keep-old-files", "k", false, "stop rather than replace a file of other content")
 	fs.BoolVarP(&o.unpack.AllowTraversal, "allow-path-traversal", "T", false, "let titles lead out of the output directory")
 	fs.BoolVar(&o.includeSubject, "include-subject", false, "pull the subject too, and its subject")
 	fs.StringVar(&o.config, "config", "", "save the config as `FILE[:TYPE]`, if it has that type")
 	fs.StringVar(&o.platform, "platform", "", "pull this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
-	fs.IntVar(&o.unpack.Concurrency, "concurrency", artifact.DefaultUnpackConcurrency, pinUsage)
+	fs.StringArrayVar(&o.unpack.Filter.Include, "include", nil, "pull only files whose title matches the `GLOB`; may be repeated")
+	fs.StringArrayVar(&o.unpack.Filter.Exclude, "exclude", nil, "do not pull files whose title matches the `GLOB`; may be repeated")
+	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
+	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -69,6 +97,12 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 		f, err = artifact.ParseFileArg(o.config)
 		o.unpack.Config, o.unpack.ConfigType = f.Path, f.MediaType
 	}
+	if err == nil {
+		err = o.unpack.Filter.Check()
+	}
+	if err == nil && o.toStdout() {
+		err = o.checkStdout(format)
+	}
 	if err != nil {
 		return cannot("pull", ref, err)
 	}
@@ -76,14 +110,16 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	if err != nil {
 		return err
 	}
-	p := &pulling{pullOptions: o, sink: t.sink}
+	p := &pulling{pullOptions: o, sink: t.sink, out: a.streams.Out}
 	err = p.run(ctx, a, ref)
 	t.finish()
-	if err != nil {
+	if err != nil || o.toStdout() {
 		return cannot("pull", ref, err)
 	}
 	value := ui.NewPullResult(a.name, ref, p.root, t.seen.Notes())
-	value.Skipped = len(p.result.Untitled)
+	if value.Skipped = len(p.result.Untitled); value.Skipped > 0 {
+		fmt.Fprintf(a.streams.Err, "%s: layers without a title are pulled with --name-untitled\n", a.name)
+	}
 	for _, f := range p.result.Files {
 		value.Files = append(value.Files, ui.File{Path: f.Path, Descriptor: ui.Describe(ref, f.Descriptor)})
 	}
@@ -94,6 +130,7 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 type pulling struct {
 	*pullOptions
 	sink   store.Sink
+	out    io.Writer // standard output
 	src    store.Store
 	root   digest.Digest
 	result artifact.Result
@@ -122,6 +159,17 @@ func (p *pulling) run(ctx context.Context, a *app, ref store.Ref) (err error) {
 	all, err := p.manifests(ctx, m)
 	if err != nil {
 		return err
+	}
+	chosen, err := artifact.Select(all, p.unpack)
+	if err != nil {
+		f := &failure{what: "pull " + ref.String(), ref: ref, err: err}
+		if errors.Is(err, store.ErrNotFound) {
+			f.do = "write a pattern that matches; quote it, so that the shell leaves it as it is"
+		}
+		return f
+	}
+	if p.toStdout() {
+		return p.pipe(ctx, chosen)
 	}
 	if err := artifact.CheckTogether(all, p.unpack); err != nil {
 		f := &failure{what: "pull " + ref.String(), ref: ref, err: err}

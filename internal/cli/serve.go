@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/serve"
 	"github.com/stet-oci/stet/pkg/store"
@@ -32,11 +33,13 @@ const defaultAddr = "localhost:5000"
 func newServe(a *app) *cobra.Command {
 	o := &serveOptions{}
 	cmd := &cobra.Command{
-		Use:   "serve [flags] [DIRECTORY]",
-		Short: "Run a registry, in memory or over a directory",
-		Long: `Run an OCI registry for tests and pipelines: in memory, or over a directory in
-which each repository is an OCI image layout. It imitates the limits of other
-registries on request.
+		Use:   "serve [flags] [DIRECTORY|oci:DIRECTORY|tar:FILE]",
+		Short: "Run a registry, in memory or over a directory or archive",
+		Long: `Run an OCI registry for tests and pipelines: in memory, over a directory in which
+each repository is an OCI image layout, or over a tar of the same form, such as a
+backup. A directory or tar that is itself a layout is one repository, called as it
+is. A tar is served read-only. It imitates the limits of other registries on
+request.
 
 It prints its address when it can be used, and ends at Ctrl-C or SIGTERM.
 
@@ -51,6 +54,7 @@ Quirks, where ANSWER is a status and a code (405:UNSUPPORTED) or a status (405):
 ` + quirkHelp(),
 		Example: `  {name} serve
   {name} serve --addr localhost:0 ./registry
+  {name} serve tar:backup.tar
   {name} serve --quirk no-referrers-api --quirk page-size=1
   {name} serve --imitate ecr
   {name} serve --imitate zot --quirk no-delete`,
@@ -99,12 +103,8 @@ func runServe(ctx context.Context, a *app, o *serveOptions, args []string) error
 	}
 	reg := local.NewMemoryRegistry()
 	if len(args) == 1 {
-		dir := strings.TrimPrefix(args[0], "oci:")
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return cannot("serve "+dir, store.Ref{}, err)
-		}
-		if reg, err = local.OpenLayouts(dir, local.LayoutOptions{}); err != nil {
-			return cannot("serve "+dir, store.Ref{}, err)
+		if reg, err = a.openServed(ctx, args[0], &opts.Quirks); err != nil {
+			return cannot("serve "+args[0], store.Ref{}, err)
 		}
 	}
 	defer reg.Close()
@@ -121,6 +121,45 @@ func runServe(ctx context.Context, a *app, o *serveOptions, args []string) error
 		return errors.Join(err, listener.Close())
 	}
 	return serveUntil(ctx, server, handler, listener)
+}
+
+// openServed opens the registry in a directory, which is made where it is not
+// there, or in a tar. A tar is written when it is closed, at once: what clients
+// were told is there would not be until then. So it is only read.
+func (a *app) openServed(ctx context.Context, arg string, quirks *serve.Quirks) (store.Registry, error) {
+	ref := store.Ref{Scheme: store.SchemeLayout, Path: strings.TrimPrefix(arg, "oci:")}
+	file, archive := strings.CutPrefix(arg, "tar:")
+	if archive {
+		ref = store.Ref{Scheme: store.SchemeArchive, Path: file}
+		if _, err := os.Stat(file); err != nil {
+			return nil, err
+		}
+	} else if err := os.MkdirAll(ref.Path, 0o777); err != nil {
+		return nil, err
+	}
+	found, err := local.Look(ctx, ref.Path)
+	if err != nil {
+		return nil, err
+	}
+	reg, err := a.openRegistry(ref, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if found == local.FoundLayout {
+		for name, err := range reg.Repositories(ctx, "") {
+			if err != nil {
+				return nil, errors.Join(err, reg.Close())
+			}
+			fmt.Fprintf(a.streams.Err, "%s: the repository is %s\n", a.name, ui.Escape(name))
+			break
+		}
+	}
+	if archive {
+		fmt.Fprintf(a.streams.Err, "%s: %s is served read-only\n", a.name, ui.Escape(file))
+		quirks.ReadOnly = true // refuse before a byte is sent
+		reg = store.ReadOnlyRegistry(reg)
+	}
+	return reg, nil
 }
 
 func (o *serveOptions) options(a *app) (serve.Options, error) {

@@ -28,6 +28,7 @@ func newTag(a *app) *cobra.Command {
 	}
 	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, false)
+	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", 0, "")

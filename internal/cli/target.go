@@ -23,6 +23,7 @@ type targetFlags struct {
 	distributionSpec string
 	chunkSize        string
 	progress         *progressFlags
+	blobsAlone       bool // the command puts blobs that belong to no manifest
 
 	actions   []string // what the command does to the repository, for the token
 	mountFrom []string // repositories of the same registry that it may mount from
@@ -101,7 +102,7 @@ func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store,
 	case store.SchemeRegistry:
 		s, err = a.openRemote(ref, t, sink)
 	case store.SchemeArchive:
-		s, err = local.OpenArchive(ref.Path, local.LayoutOptions{})
+		s, err = local.OpenArchive(ref.Path, local.LayoutOptions{KeepBlobs: t.blobsAlone})
 	}
 	if err != nil {
 		return nil, err
@@ -120,11 +121,14 @@ func (a *app) within(ref store.Ref, t *targetFlags, sink store.Sink, do func(sto
 	return do(s)
 }
 
-// openRegistry opens all repositories of a host, or of a directory in which
-// each repository is a layout.
+// openRegistry opens all repositories of a host, or of a directory or tar in
+// which each repository is a layout.
 func (a *app) openRegistry(ref store.Ref, t *targetFlags, sink store.Sink) (store.Registry, error) {
-	if ref.Scheme == store.SchemeLayout {
+	switch ref.Scheme {
+	case store.SchemeLayout:
 		return local.OpenLayouts(ref.Path, local.LayoutOptions{})
+	case store.SchemeArchive:
+		return local.OpenArchives(ref.Path, local.LayoutOptions{})
 	}
 	opts, err := t.remoteOptions(a, sink)
 	if err != nil {

@@ -34,6 +34,11 @@ func CopyVerbs() Verbs {
 	return Verbs{Start: "Copying", Sent: "Copied", Present: "Exists", Again: "Skipped", Mounted: "Mounted"}
 }
 
+// VerifyVerbs gives the verbs of verify.
+func VerifyVerbs() Verbs {
+	return Verbs{Start: "Verifying", Sent: "Verified", Present: "Found", Again: "Found", Mounted: "Found"}
+}
+
 // verb is the verb of a change that has a line, or "".
 func (v Verbs) verb(c change) string {
 	switch {

@@ -171,16 +171,17 @@ func NewManifestResult(ref store.Ref, m store.Manifest) ManifestResult {
 
 // CopyResult is what cp did. ORAS has no such result; the keys are ours.
 type CopyResult struct {
-	Source      string              `json:"source"`      // the reference that was given
-	Destination string              `json:"destination"` // "host/repository@digest"
-	MediaType   string              `json:"mediaType"`
-	Digest      digest.Digest       `json:"digest"`
-	Size        int64               `json:"size"`
-	Tags        List[string]        `json:"tags"`
-	Counts      Counts              `json:"counts"`
-	DryRun      bool                `json:"dryRun,omitempty"`
-	Fallbacks   List[FallbackTaken] `json:"fallbacks"`
-	Warnings    List[string]        `json:"warnings,omitempty"`
+	Source      string        `json:"source"`      // the reference that was given
+	Destination string        `json:"destination"` // "host/repository@digest"
+	MediaType   string        `json:"mediaType"`
+	Digest      digest.Digest `json:"digest"`
+	Size        int64         `json:"size"`
+	Tags        List[string]  `json:"tags"`
+	Counts      Counts        `json:"counts"`
+	DryRun      bool          `json:"dryRun,omitempty"`
+	CopyDetails
+	Fallbacks List[FallbackTaken] `json:"fallbacks"`
+	Warnings  List[string]        `json:"warnings,omitempty"`
 
 	from, to store.Ref
 }
@@ -208,6 +209,9 @@ func (r CopyResult) Text(out io.Writer) error {
 	var l lines
 	l.add("Copied", place(r.from, r.Digest), "=>", place(r.to, r.Digest))
 	l.tagged(r.to.Tags)
+	for _, t := range r.DigestTags {
+		l.add("Tagged", t)
+	}
 	l.add("Digest:", r.Digest.String())
 	return l.write(out)
 }

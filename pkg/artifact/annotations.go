@@ -29,6 +29,11 @@ const (
 	AnnotationUnpack        = "io.deis.oras.content.unpack" // "true": unpack when pulled
 )
 
+// AnnotationMode keeps the permission bits of a file as four octal digits, such
+// as "0755": Preserve.Mode writes it, and Unpack gives a file that mode. ORAS and
+// others know nothing of it.
+const AnnotationMode = "io.github.stet-oci.file.mode"
+
 // annotationArtifactCreated is org.opencontainers.image.created of an artifact
 // manifest (image-spec v1.1.0-rc2 annotations.md).
 const annotationArtifactCreated = "org.opencontainers.artifact.created"

@@ -79,13 +79,19 @@ func TestUnpackWhatWasPacked(t *testing.T) {
 		d, raw := packTree(t, PackRequest{Dir: src, Compression: c})
 		s := &source{blobs: map[digest.Digest][]byte{d.Digest: raw}}
 		out := t.TempDir()
-		for range 2 { // the second time over the first
+		for i, outcome := range []Outcome{Downloaded, Skipped, Downloaded} { // the second time over the first
+			if i == 2 {
+				write(t, out+"/tree/a", "changed")
+			}
 			got, err := Unpack(context.Background(), s, manifest(t, d), UnpackOptions{Dir: out})
 			if err != nil {
 				t.Fatal(c, err)
 			}
-			if diff := cmp.Diff(Result{Files: []Unpacked{{out + "/tree/", d, Downloaded}}}, got); diff != "" {
+			if diff := cmp.Diff(Result{Files: []Unpacked{{out + "/tree/", d, outcome}}}, got); diff != "" {
 				t.Errorf("%s: %s", c, diff)
+			}
+			if outcome == Skipped && len(s.offsets) != 1 {
+				t.Errorf("%s: what was there was read %d times", c, len(s.offsets))
 			}
 			if diff := cmp.Diff(want, tree(t, out)); diff != "" {
 				t.Errorf("%s: files (-packed +unpacked):\n%s", c, diff)

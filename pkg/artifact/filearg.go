@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -16,6 +18,10 @@ type File struct {
 	MediaType   string            // "" for the default of a file or directory
 	Title       string            // "" derives it from Path
 	Annotations map[string]string // of the layer, over those of PackRequest.Annotations
+
+	// Content is read in place of a file at Path, such as store.ReadOnce of
+	// standard input; then there has to be a Title. nil reads the file.
+	Content func(ctx context.Context, offset int64) (io.ReadCloser, error)
 }
 
 // ParseFileArg reads FILE[:TYPE]. The last colon separates, so that a name
@@ -35,6 +41,9 @@ func parseFileArg(arg string, windows bool) (File, error) {
 	}
 	if windows && strings.ContainsAny(name, `<>"|?*`) {
 		return File{}, fmt.Errorf(`%w: %q has one of the characters <>"|?*, which Windows reserves`, store.ErrUsage, arg)
+	}
+	if windows && strings.Contains(name[min(2, len(name)):], ":") {
+		return File{}, fmt.Errorf("%w: %q has a colon after the drive, which Windows reserves", store.ErrUsage, arg)
 	}
 	if mediaType != "" && !IsMediaType(mediaType) {
 		return File{}, fmt.Errorf("%w: %q: %q is not a media type such as text/plain; a file name with a colon needs a colon at its end (%s:)",

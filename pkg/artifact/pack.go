@@ -3,14 +3,9 @@ package artifact
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -33,7 +28,7 @@ type PackRequest struct {
 	Dir          string            // where relative paths begin; "" is the working directory
 	AnyPath      bool              // take what Unpack refuses: absolute paths, "..", odd names and links (--disable-path-validation)
 	Compression  Compression       // of directories; "" is by the media type, else the default
-	Preserve     Preserve          // of directories
+	Preserve     Preserve          // of directories; Preserve.Mode of files, too
 	SourceDate   *time.Time        // times in tars of directories (SOURCE_DATE_EPOCH); nil is zero
 }
 
@@ -137,90 +132,6 @@ func (p *Package) addConfig(r PackRequest) error {
 	}
 	p.add(store.NewBlob(mediaType, raw), l)
 	return nil
-}
-
-// addFile adds a file or directory as a layer.
-func (p *Package) addFile(ctx context.Context, r PackRequest, f File, titles map[string]string) error {
-	info, at, err := r.stat(f)
-	if err != nil {
-		return err
-	}
-	base := store.Descriptor{MediaType: f.MediaType, Annotations: map[string]string{}}
-	title := orElse(f.Title, titleOf(f.Path))
-	var dir *directory
-	if info.IsDir() {
-		dir = &directory{path: at, prefix: title, preserve: r.Preserve, date: r.SourceDate, anyPath: r.AnyPath}
-		if dir.compress, base.MediaType, err = compressionOf(r.Compression, f.MediaType); err != nil {
-			return err
-		}
-		base.Annotations[AnnotationUnpack] = "true"
-	}
-	base.MediaType = orElse(base.MediaType, ocispec.MediaTypeImageLayer)
-	base.Annotations[ocispec.AnnotationTitle] = title
-	maps.Copy(base.Annotations, r.Annotations[f.Path])
-	maps.Copy(base.Annotations, f.Annotations)
-
-	title = base.Annotations[ocispec.AnnotationTitle]
-	if first, twice := titles[title]; twice && title != "" {
-		return fmt.Errorf("%w: duplicate name %q: of %s and of %s", store.ErrUsage, title, first, f.Path)
-	}
-	titles[title] = f.Path
-	if !r.AnyPath && title != "" {
-		if err := checkTitle(f, title, dir != nil); err != nil {
-			return err
-		}
-	}
-	named := store.Descriptor{MediaType: base.MediaType, Size: info.Size(), Annotations: map[string]string{ocispec.AnnotationTitle: title}}
-	if dir == nil {
-		p.add(fileBlob(named, at, info), layer{base: base, path: at})
-		return nil
-	}
-	dir.prefix = orElse(title, dir.prefix) // pull looks for the entries below the title
-	if err := dir.survey(ctx); err != nil {
-		return err
-	}
-	named.Size = store.UnknownSize
-	p.add(store.Blob{Descriptor: named, Open: dir.open}, layer{base: base, dir: dir, path: at})
-	return nil
-}
-
-// stat looks at what a File names; only files that can be read and directories
-// pass.
-func (r PackRequest) stat(f File) (fs.FileInfo, string, error) {
-	at := f.Path
-	if r.Dir != "" && !filepath.IsAbs(at) {
-		at = filepath.Join(r.Dir, at)
-	}
-	info, err := os.Stat(at)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", fmt.Errorf("%w: %w%s", store.ErrNotFound, err, colonHint(f.Path))
-	case err != nil:
-		return nil, "", err
-	case info.IsDir():
-		return info, at, nil
-	case !info.Mode().IsRegular():
-		return nil, "", fmt.Errorf("%w: %s is neither file nor directory (%s)", store.ErrUsage, at, info.Mode().Type())
-	}
-	file, err := os.Open(at) // may it be read?
-	if err != nil {
-		return nil, "", err
-	}
-	return info, at, file.Close()
-}
-
-// colonHint helps who meant a name with a colon.
-func colonHint(name string) string {
-	if strings.Contains(name, ":") {
-		return " (the last colon separates the type; a name with a colon needs one more at its end)"
-	}
-	return ""
-}
-
-func fileBlob(d store.Descriptor, name string, info fs.FileInfo) store.Blob {
-	return store.Blob{Descriptor: d, Open: func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		return openFile(ctx, name, info, offset)
-	}}
 }
 
 // Hash reads every blob and gives the descriptors that a store would report,

@@ -15,8 +15,6 @@ import (
 	"unicode"
 
 	"github.com/stet-oci/stet/pkg/store"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // target is a file or directory to be made.
@@ -29,8 +27,9 @@ type target struct {
 	name    string // below dir, cleaned, with slashes
 	path    string // absolute
 	part    *partial
-	stage   string      // below root: the directory that it is extracted into, or ""
-	closed  []closedDir // of a packed directory, in the order of the tar
+	mode    *fs.FileMode // that the artifact gives a file, or nil
+	stage   string       // below root: the directory that it is extracted into, or ""
+	closed  []closedDir  // of a packed directory, in the order of the tar
 	outcome Outcome
 }
 
@@ -93,6 +92,9 @@ func (u *unpacking) checkTitles() (map[string]*target, error) {
 	for _, t := range u.targets {
 		if err := u.checkTitle(t); err != nil {
 			return nil, classed(fmt.Errorf("title %q of layer %s: %w", t.title, t.desc.Digest, err))
+		}
+		if err := t.readMode(); err != nil {
+			return nil, err
 		}
 		if err := u.locate(t); err != nil {
 			return nil, err
@@ -202,14 +204,14 @@ func (u *unpacking) inspect(ctx context.Context, t *target) error {
 		return nil
 	case err != nil:
 		return err
+	case isThere(ctx, t, info):
+		t.outcome = Skipped
 	case u.KeepOld && !(t.unpack && info.IsDir() && isEmpty(t.root, t.name)):
 		return fmt.Errorf("%w: %s is to be kept", store.ErrExists, t.path)
 	case info.Mode()&fs.ModeSymlink != 0:
 		return nil // is replaced
 	case info.IsDir() != t.unpack || !info.IsDir() && !info.Mode().IsRegular():
 		return inTheWay(t.root, t.name, info)
-	case !t.unpack && info.Size() == t.desc.Size && hasDigest(ctx, t.root, t.name, t.desc.Digest):
-		t.outcome = Skipped
 	}
 	return nil
 }
@@ -235,19 +237,4 @@ func isEmpty(root *os.Root, name string) bool {
 	defer f.Close()
 	_, err = f.Readdirnames(1)
 	return errors.Is(err, io.EOF)
-}
-
-func hasDigest(ctx context.Context, root *os.Root, name string, d digest.Digest) bool {
-	f, err := root.Open(filepath.FromSlash(name))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	sum := d.Algorithm().Hash()
-	_, err = copyContext(ctx, sum, f, info.Size())
-	return err == nil && digest.NewDigest(d.Algorithm(), sum) == d
 }

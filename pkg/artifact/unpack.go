@@ -13,7 +13,6 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -27,9 +26,11 @@ const (
 // UnpackOptions say where files go and what may be replaced.
 type UnpackOptions struct {
 	Dir            string     // output directory, made if need be; "" is the working directory
-	KeepOld        bool       // an existing file is ErrExists instead of being replaced
+	KeepOld        bool       // an existing file of other content is ErrExists instead of being replaced
 	AllowTraversal bool       // titles may be absolute and have ".."; entries of a packed directory never
-	Config         string     // save the config under this name; "" does not
+	Filter         Filter     // which titles; what it does not choose is not fetched
+	NameUntitled   bool       // layers without a title are files, too, called by UntitledName
+	Config         string     // save the config under this name, whatever Filter says; "" does not
 	ConfigType     string     // save it only where it has this media type
 	Events         store.Sink // told of every file; Done comes when it is proven
 	Concurrency    int        // blobs in work at once; 0 is DefaultUnpackConcurrency
@@ -57,7 +58,7 @@ type Unpacked struct {
 // Result is what Unpack did.
 type Result struct {
 	Files    []Unpacked         // in the order of the manifest, the config first
-	Untitled []store.Descriptor // layers without a title, which were not read; never the empty descriptor
+	Untitled []store.Descriptor // layers without a title, which nobody chose to read; never the empty descriptor
 }
 
 // Unpack writes the titled layers of m as files below a directory.
@@ -119,19 +120,20 @@ type madeDir struct {
 	name string
 }
 
-// plan lists the targets, and returns the layers that have no title.
+// plan lists the targets, and returns the layers that are none for want of a title.
 func (u *unpacking) plan(outline *store.Outline) (untitled []store.Descriptor) {
 	if c := outline.Config; c != nil && u.Config != "" && (u.ConfigType == "" || u.ConfigType == c.MediaType) {
 		u.targets = append(u.targets, &target{desc: *c, title: filepath.ToSlash(u.Config)})
 	}
-	for _, d := range outline.Layers {
-		title := d.Annotations[ocispec.AnnotationTitle]
-		switch {
-		case title != "":
-			u.targets = append(u.targets, &target{desc: d, title: title, unpack: d.Annotations[AnnotationUnpack] == "true"})
-		case d.MediaType != ocispec.MediaTypeEmptyJSON:
-			untitled = append(untitled, d)
+	layers, untitled := u.layers(outline)
+	for _, l := range layers {
+		if u.Filter.Takes(l.Title) {
+			unpack := !l.named && l.Annotations[AnnotationUnpack] == "true"
+			u.targets = append(u.targets, &target{desc: l.Descriptor, title: l.Title, unpack: unpack})
 		}
+	}
+	if len(u.Filter.Include) > 0 {
+		untitled = nil // the user knows what there is, and chose
 	}
 	return untitled
 }
@@ -235,10 +237,11 @@ func (p *partial) blob(d store.Descriptor) store.Blob {
 // directory is found before the first of them has one.
 func (u *unpacking) finish() error {
 	for _, t := range u.targets {
-		if !t.unpack {
-			continue
+		err := u.setMode(t)
+		if err == nil && t.unpack && t.outcome != Skipped {
+			_, err = u.moves(t, t.stage, t.name, u.busy(t.root))
 		}
-		if _, err := u.moves(t, t.stage, t.name, u.busy(t.root)); err != nil {
+		if err != nil {
 			return fmt.Errorf("%s: %w", t.title, err)
 		}
 	}

@@ -68,7 +68,10 @@ type Result struct {
 
 	Manifests int  // manifests put
 	Referrers int  // manifests with a subject that were taken along, put or present
-	Exists    bool // the root was there, with all tags: nothing was put
+	LeftOut   int  // referrers that were left out for their artifact type
+	Exists    bool // all was there, with all tags: nothing was put
+
+	DigestTags []string // of content that came along because digest tags name it
 }
 
 // mover puts blobs into one store and keeps count.

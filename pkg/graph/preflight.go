@@ -91,6 +91,10 @@ type checker struct {
 	kinds   map[string]store.Finding
 	misfits []Misfit
 	warned  bool // that sha512 is not known
+
+	asked    bool  // whether referrers can be listed
+	unlisted error // why they cannot
+	every    bool  // tell it of each manifest with a subject, not of the first alone
 }
 
 func newChecker(dst store.Store, sink store.Sink) *checker {
@@ -156,19 +160,25 @@ func (c *checker) algorithm(d store.Descriptor) {
 // subject asks, once for the whole graph, whether referrers can be kept in the
 // way that the user allows.
 func (c *checker) subject(ctx context.Context, n *Node) error {
-	var err error
-	for _, e := range c.dst.Referrers(ctx, n.Outline.Subject.Digest, "") {
-		err = e // the first answer shows whether they can be listed
-		break
+	first := !c.asked
+	if first {
+		c.asked = true
+		for _, e := range c.dst.Referrers(ctx, n.Outline.Subject.Digest, "") {
+			c.unlisted = e // the first answer shows whether they can be listed
+			break
+		}
 	}
-	if errors.Is(err, store.ErrUnsupported) {
-		c.misfits = append(c.misfits, Misfit{Desc: n.Descriptor, Reason: "has a subject: " + err.Error(), is: store.ErrUnsupported})
+	if errors.Is(c.unlisted, store.ErrUnsupported) {
+		if !first && !c.every {
+			return nil
+		}
+		c.misfits = append(c.misfits, Misfit{Desc: n.Descriptor, Reason: "has a subject: " + c.unlisted.Error(), is: store.ErrUnsupported})
 		return nil
 	}
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(c.unlisted, store.ErrNotFound) {
 		return nil
 	}
-	return fail(Destination, "list referrers of", *n.Outline.Subject, err)
+	return fail(Destination, "list referrers of", *n.Outline.Subject, c.unlisted)
 }
 
 func (c *checker) result() error {
@@ -179,30 +189,46 @@ func (c *checker) result() error {
 }
 
 // preflight compares what a copy will put with what the destination takes, so
-// that a copy which cannot succeed is refused before its first byte.
+// that a copy which cannot succeed is refused before its first byte. Where one
+// artifact must not stop the others, what does not fit counts as broken.
 func (c *copier) preflight(ctx context.Context, nodes []*Node) error {
-	check := newChecker(c.dst, c.sink)
-	check.dry = c.opts.DryRun
-	asked := false
+	if c.check == nil {
+		c.check = newChecker(c.dst, c.sink)
+		c.check.dry, c.check.every = c.opts.DryRun, c.goOn
+	}
 	for _, n := range nodes {
 		if c.there[n.Digest] {
 			continue
 		}
-		if err := check.kind(ctx, n.Descriptor); err != nil {
+		if err := c.check.node(ctx, n); err != nil {
 			return err
 		}
-		check.algorithm(n.Descriptor)
-		for _, d := range n.Blobs() {
-			check.algorithm(d)
-		}
-		if n.Outline.Subject != nil && !asked {
-			asked = true
-			if err := check.subject(ctx, n); err != nil {
-				return err
-			}
+	}
+	if !c.goOn {
+		return c.check.result()
+	}
+	for _, m := range c.check.misfits {
+		if err := c.broken(m.Desc.Digest, &MisfitError{Misfits: []Misfit{m}}); err != nil {
+			return err
 		}
 	}
-	return check.result()
+	c.check.misfits = nil
+	return nil
+}
+
+// node asks about everything of a manifest.
+func (c *checker) node(ctx context.Context, n *Node) error {
+	if err := c.kind(ctx, n.Descriptor); err != nil {
+		return err
+	}
+	c.algorithm(n.Descriptor)
+	for _, d := range n.Blobs() {
+		c.algorithm(d)
+	}
+	if n.Outline.Subject == nil {
+		return nil
+	}
+	return c.subject(ctx, n)
 }
 
 // Put puts one manifest as it is, with what it names there already, after

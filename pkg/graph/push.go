@@ -20,7 +20,8 @@ type Parts struct {
 	// Finish makes the manifest from the descriptors of the blobs, given in
 	// the order of Blobs.
 	Finish func([]store.Descriptor) (store.Manifest, error)
-	// Hash reads all blobs and gives their descriptors without sending them.
+	// Hash reads all blobs and gives their descriptors without sending them. It
+	// is nil where one of them can be read only once.
 	Hash func(context.Context) ([]store.Descriptor, error)
 }
 
@@ -85,7 +86,9 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 // fills digests into blobs, so that PutBlob asks before it sends. Where the tag
 // names the very same artifact, all is done.
 func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, tags []string) (done bool, err error) {
-	large := func(b store.Blob) bool { return b.Digest == "" && (b.Size < 0 || b.Size > largeBlob) }
+	large := func(b store.Blob) bool {
+		return b.Digest == "" && (b.Size > largeBlob || b.Size < 0 && parts.Hash != nil)
+	}
 	if !slices.ContainsFunc(blobs, large) {
 		return false, nil
 	}
@@ -93,7 +96,10 @@ func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, 
 	if err != nil {
 		return false, err
 	}
-	if old.Digest != "" {
+	switch {
+	case old.Digest != "" && parts.Hash == nil:
+		return false, hashLarge(ctx, blobs)
+	case old.Digest != "":
 		return m.compare(ctx, parts, blobs, old, len(tags))
 	}
 	for _, err := range m.dst.Tags(ctx, "") {

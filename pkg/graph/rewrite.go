@@ -73,7 +73,7 @@ type Rewritten struct {
 // when the rewrite began, it is ErrExists. All that was put is read back.
 func Rewrite(ctx context.Context, src store.Reader, dst store.Store, root store.Descriptor, opts RewriteOptions) (Rewritten, error) {
 	r := &rewriter{
-		copier: copier{mover: mover{dst: dst, sink: opts.Events}, src: src, opts: CopyOptions{Options: opts.Options, Referrers: true}},
+		copier: newCopier(src, dst, CopyOptions{Options: opts.Options, Referrers: true}),
 		opts:   opts, moved: map[digest.Digest]store.Manifest{}, made: map[digest.Digest]store.Blob{},
 	}
 	err := r.run(ctx, root)
@@ -81,7 +81,7 @@ func Rewrite(ctx context.Context, src store.Reader, dst store.Store, root store.
 }
 
 type rewriter struct {
-	copier
+	*copier
 	opts RewriteOptions
 
 	moved  map[digest.Digest]store.Manifest // old digest → new manifest
@@ -106,7 +106,7 @@ func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
 	if r.before, err = r.readTags(ctx); err != nil {
 		return err
 	}
-	if err := r.findThere(ctx); err != nil {
+	if err := r.findPresent(ctx, descriptors(r.nodes)); err != nil {
 		return err
 	}
 	if err := r.preflight(ctx, r.nodes); err != nil {
@@ -115,7 +115,7 @@ func (r *rewriter) run(ctx context.Context, root store.Descriptor) error {
 	if err := r.putContent(ctx); err != nil {
 		return r.withPut(err)
 	}
-	if err := r.putNodes(ctx, r.nodes, store.Descriptor{}, nil); err != nil {
+	if err := r.putNodes(ctx, r.nodes, nil); err != nil {
 		return r.withPut(err)
 	}
 	if err := r.proveAll(ctx); err != nil {
@@ -246,17 +246,6 @@ func (r *rewriter) readTags(ctx context.Context) (map[string]digest.Digest, erro
 	return names, nil
 }
 
-// findThere asks the destination for every manifest, also for a single one.
-func (r *rewriter) findThere(ctx context.Context) error {
-	if err := r.findPresent(ctx, r.nodes); err != nil || len(r.nodes) != 1 {
-		return err
-	}
-	_, err := r.dst.Resolve(ctx, r.nodes[0].Digest.String())
-	gone, err := absent(err)
-	r.there[r.nodes[0].Digest] = !gone && err == nil
-	return fail(Destination, "resolve", r.nodes[0].Descriptor, err)
-}
-
 // putContent puts the blobs of manifests that the destination lacks. Within one
 // repository only what the changes made is new.
 func (r *rewriter) putContent(ctx context.Context) error {
@@ -275,7 +264,7 @@ func (r *rewriter) putContent(ctx context.Context) error {
 			seen[d.Digest] = true
 			group.Go(func() error {
 				if !made {
-					return r.putBlob(gctx, d)
+					return r.putBlob(gctx, wanted{Descriptor: d})
 				}
 				_, err := r.put(gctx, b)
 				return err

@@ -1,76 +1,32 @@
 package local
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
-
-	"github.com/gofrs/flock"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"path"
+	"strings"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// begin makes the new file, once, under the lock. What another process has
-// written since the archive was opened is read anew.
-func (a *archive) begin(ctx context.Context) error {
-	if a.made != nil {
-		return nil
-	}
-	lock := flock.New(a.file + ".lock")
-	bound, cancel := context.WithTimeout(ctx, a.wait)
-	defer cancel()
-	if ok, err := lock.TryLockContext(bound, lockPoll); !ok {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return fmt.Errorf("%w: %s: another process writes it (%w)", store.ErrLocked, a.file, err)
-	}
-	err := a.reload()
-	if err == nil {
-		a.made, err = os.CreateTemp(filepath.Dir(a.file), "."+filepath.Base(a.file)+".*.partial")
-	}
-	if err != nil {
-		return errors.Join(err, lock.Unlock())
-	}
-	a.lock = lock
-	return nil
-}
-
-func (a *archive) reload() error {
-	now, err := os.Stat(a.file)
-	if err != nil {
-		return nil // still not there
-	}
-	if a.old != nil {
-		then, err := a.old.Stat()
-		if err != nil || os.SameFile(then, now) {
-			return err
-		}
-		_ = a.old.Close()
-	}
-	return a.load()
-}
-
-// PutBlob adds a blob to the new file, and proves it. One of unknown size waits
-// in a file of its own: a tar wants the size first.
+// PutBlob adds a blob to the new file, and proves it. It waits in a file of its
+// own until all of it is there: a tar is written from one end to the other.
 func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err error) {
-	a.mu.Lock()
-	p, there := a.blobs[b.Digest]
-	a.mu.Unlock()
-	if there && (b.Size < 0 || b.Size == p.size) {
-		b.Size = p.size
-		return store.Put{Descriptor: b.Descriptor, How: store.Present}, nil
+	if err := context.Cause(ctx); err != nil {
+		return put, err
 	}
-	spool, err := os.CreateTemp(filepath.Dir(a.file), "."+filepath.Base(a.file)+".*.partial")
+	if b.Digest != "" {
+		if err := store.CheckDigest(b.Digest); err != nil {
+			return put, err
+		}
+	}
+	if put, ok, err := a.have(ctx, b); ok || err != nil {
+		return put, err
+	}
+	spool, err := a.temp()
 	if err != nil {
 		return put, err
 	}
@@ -89,186 +45,160 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, there := a.blobs[d.Digest]; there {
+	l := a.writable()
+	if _, there := l.blobs[d.Digest]; there {
 		return store.Put{Descriptor: d, How: store.Present}, nil
 	}
+	p, err := a.once(d, spool)
+	if err == nil {
+		l.blobs[d.Digest] = p
+		a.dirty = a.dirty || a.keep
+	}
+	return store.Put{Descriptor: d, How: store.Sent}, err
+}
+
+// have begins to write, and looks whether the blob needs no reading: because it
+// lies here, or in the repository of the same archive that is its Home.
+func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err := a.begin(ctx); err != nil {
-		return put, err
+		return put, false, err
 	}
-	return store.Put{Descriptor: d, How: store.Sent}, a.add(d.Digest, io.NewSectionReader(spool, 0, d.Size), d.Size)
+	put = store.Put{Descriptor: b.Descriptor, How: store.Present}
+	p, ok := a.layouts[a.dir].blob(b.Descriptor)
+	if from, here := strings.CutPrefix(b.Home, archiveHome); !ok && here && !a.alone {
+		if p, ok = a.layouts[a.directory(from)].blob(b.Descriptor); ok {
+			put.How = store.Mounted
+			a.dirty = a.dirty || a.keep
+			a.writable().blobs[b.Digest] = p
+		}
+	}
+	put.Size = p.size
+	return put, ok, nil
 }
 
-// add appends a blob to the new file. What fails half way is cut off again.
-func (a *archive) add(d digest.Digest, content io.Reader, size int64) error {
-	at, err := a.entry(blobPath(d), content, size)
-	if err == nil {
-		a.blobs[d] = place{in: a.made, at: at, size: size}
+// blob gives the place of d, if it lies there with its size.
+func (l *packed) blob(d store.Descriptor) (place, bool) {
+	if l == nil {
+		return place{}, false
 	}
-	return err
+	p, ok := l.blobs[d.Digest]
+	return p, ok && (d.Size < 0 || d.Size == p.size)
 }
 
-// entry appends a file and gives the offset of its content.
-func (a *archive) entry(name string, content io.Reader, size int64) (at int64, err error) {
-	if _, err := a.made.Seek(a.end, io.SeekStart); err != nil {
-		return 0, err
+// writable is the layout, which is made where it is not there.
+func (a *archive) writable() *packed {
+	l, ok := a.layouts[a.dir]
+	if !ok {
+		l = newPacked()
+		a.layouts[a.dir] = l
 	}
-	w := tar.NewWriter(a.made)
-	err = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX})
-	if err == nil {
-		at, err = a.made.Seek(0, io.SeekCurrent)
+	return l
+}
+
+// once appends proven content to the new file, unless another repository's
+// copy, proven as well, was appended before.
+func (a *archive) once(d store.Descriptor, content io.ReaderAt) (place, error) {
+	name := path.Join(a.dir, blobPath(d.Digest))
+	if p, ok := a.written[name]; ok {
+		return p, nil // and was deleted since
 	}
-	if err == nil {
-		_, err = io.CopyBuffer(w, content, make([]byte, copyBuffer))
+	for _, l := range a.layouts {
+		if p, ok := l.blob(d); ok && p.in == a.made {
+			return p, nil
+		}
 	}
-	if err == nil {
-		err = w.Flush()
-	}
-	if err != nil {
-		return 0, errors.Join(err, a.made.Truncate(a.end))
-	}
-	a.end, err = a.made.Seek(0, io.SeekCurrent)
-	return at, err
+	return a.add(name, io.NewSectionReader(content, 0, d.Size), d.Size)
 }
 
 // PutManifest adds a manifest, which is a blob of the layout as well.
 func (a *archive) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
-		return err
-	}
-	if err := a.mem.PutManifest(ctx, m, tags...); err != nil {
-		return err
-	}
-	if _, there := a.blobs[m.Digest]; !there {
-		if err := a.add(m.Digest, bytes.NewReader(m.Raw), int64(len(m.Raw))); err != nil {
-			return err
+	return a.change(ctx, func() (bool, error) {
+		l := a.writable()
+		if err := l.mem.PutManifest(ctx, m, tags...); err != nil {
+			return false, err
 		}
-	}
-	a.dirty = true
-	d := store.Plain(m.Descriptor)
-	if _, err := a.index.put(d); err != nil {
-		return err
-	}
-	for _, t := range tags {
-		if _, err := a.index.tag(d, t); err != nil {
-			return err
+		changed := l.bad[m.Digest] != nil // what takes its place is right
+		delete(l.bad, m.Digest)
+		if p, there := l.blobs[m.Digest]; !there || p.in != a.made {
+			p, err := a.once(m.Descriptor, bytes.NewReader(m.Raw))
+			if err != nil {
+				return false, err
+			}
+			l.blobs[m.Digest] = p
 		}
-	}
-	return nil
+		listed, err := l.index.put(m.Descriptor)
+		changed = changed || listed
+		for _, tag := range tags {
+			if err != nil {
+				return false, err
+			}
+			var moved bool
+			moved, err = l.index.tag(m.Descriptor, tag)
+			changed = changed || moved
+		}
+		return changed, err
+	})
 }
 
 // DeleteBlob leaves a blob out of the new file.
 func (a *archive) DeleteBlob(ctx context.Context, d store.Descriptor) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
-		return err
-	}
-	switch _, there := a.blobs[d.Digest]; {
-	case !there:
-		return fmt.Errorf("%w: blob %s in %s", store.ErrNotFound, d.Digest, a.file)
-	case a.index.has(d.Digest):
-		return fmt.Errorf("%w: %s is a manifest that index.json lists", store.ErrRefused, d.Digest)
-	}
-	delete(a.blobs, d.Digest)
-	a.dirty = true
-	return nil
+	return a.change(ctx, func() (bool, error) {
+		l := a.layouts[a.dir]
+		switch _, there := l.blob(store.Descriptor{Digest: d.Digest, Size: store.UnknownSize}); {
+		case !there:
+			return false, a.absent("blob " + d.Digest.String())
+		case l.index.has(d.Digest):
+			return false, fmt.Errorf("%w: %s is a manifest that index.json lists", store.ErrRefused, d.Digest)
+		}
+		delete(l.blobs, d.Digest)
+		return true, nil
+	})
 }
 
 // DeleteManifest leaves a manifest out of the new file, with its tags.
 func (a *archive) DeleteManifest(ctx context.Context, d store.Descriptor) error {
-	return a.change(ctx, func() error {
-		if err := a.mem.DeleteManifest(ctx, d); err != nil {
-			return err
+	return a.change(ctx, func() (bool, error) {
+		l := a.layouts[a.dir]
+		if l == nil {
+			return false, a.absent(d.Digest.String())
 		}
-		a.index.remove(d.Digest)
-		delete(a.blobs, d.Digest)
-		return nil
+		if err := l.mem.DeleteManifest(ctx, d); err != nil && l.bad[d.Digest] == nil {
+			return false, err
+		}
+		l.index.remove(d.Digest)
+		delete(l.blobs, d.Digest)
+		delete(l.bad, d.Digest)
+		return true, nil
 	})
 }
 
 // Untag removes a tag and nothing else.
 func (a *archive) Untag(ctx context.Context, tag string) error {
-	return a.change(ctx, func() error {
-		if err := a.mem.Untag(ctx, tag); err != nil {
-			return err
+	return a.change(ctx, func() (bool, error) {
+		l := a.layouts[a.dir]
+		if l == nil {
+			return false, a.absent(fmt.Sprintf("the tag %q", tag))
 		}
-		_, err := a.index.untag(tag)
-		return err
+		if err := l.mem.Untag(ctx, tag); err != nil && l.damaged(tag) == nil {
+			return false, err
+		}
+		_, err := l.index.untag(tag)
+		return true, err
 	})
 }
 
-func (a *archive) change(ctx context.Context, do func() error) error {
+func (a *archive) change(ctx context.Context, do func() (changed bool, err error)) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	err := a.begin(ctx)
-	if err == nil {
-		err = do()
+	if err := a.begin(ctx); err != nil {
+		return err
 	}
-	a.dirty = a.dirty || err == nil
+	changed, err := do()
+	a.dirty = a.dirty || changed
 	return err
-}
-
-// Close puts the new file in place of the old, if there is a reason to.
-func (a *archive) Close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var err error
-	if a.made != nil {
-		name := a.made.Name()
-		if a.dirty {
-			err = a.finish()
-		}
-		err = errors.Join(err, a.made.Close())
-		if a.dirty && err == nil {
-			err = os.Rename(name, a.file)
-		}
-		if !a.dirty || err != nil {
-			err = errors.Join(err, os.Remove(name))
-		}
-		err = errors.Join(err, a.lock.Unlock())
-		a.made = nil
-	}
-	if a.old != nil {
-		err = errors.Join(err, a.old.Close())
-		a.old = nil
-	}
-	return err
-}
-
-// finish carries over what only the old file has, in the order of the digests,
-// and writes what makes the file a layout.
-func (a *archive) finish() error {
-	var rest []digest.Digest
-	for d, p := range a.blobs {
-		if p.in != a.made {
-			rest = append(rest, d)
-		}
-	}
-	slices.Sort(rest)
-	for _, d := range rest {
-		p := a.blobs[d]
-		if err := a.add(d, io.NewSectionReader(p.in, p.at, p.size), p.size); err != nil {
-			return err
-		}
-	}
-	version, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-	if err != nil {
-		return err
-	}
-	if _, err := a.entry(layoutFile, bytes.NewReader(version), int64(len(version))); err != nil {
-		return err
-	}
-	index := a.index.bytes()
-	if _, err := a.entry(indexFile, bytes.NewReader(index), int64(len(index))); err != nil {
-		return err
-	}
-	if _, err := a.made.Write(make([]byte, 1024)); err != nil { // the end of a tar: two empty records
-		return err
-	}
-	if err := a.made.Chmod(0o644); err != nil {
-		return err
-	}
-	return a.made.Sync()
 }

@@ -98,7 +98,12 @@ func newEntry(raw json.RawMessage) (entry, error) {
 
 // bytes is the document; "manifests" is never null.
 func (x *index) bytes() []byte {
+	size := 2
+	for _, e := range x.entries {
+		size += len(e.raw) + 1
+	}
 	var list bytes.Buffer
+	list.Grow(size)
 	list.WriteByte('[')
 	for i, e := range x.entries {
 		if i > 0 {

@@ -152,6 +152,15 @@ func inWorkDir(root *os.Root, create func() (*os.File, error)) (f *os.File, err 
 // writeFile gives a file new content all at once: who reads it sees the old or
 // the new bytes, also after a crash.
 func (l *layout) writeFile(root *os.Root, name string, raw []byte) error {
+	err := l.replaceFile(root, name, raw)
+	if err == nil {
+		syncDir(root, path.Dir(name))
+	}
+	return err
+}
+
+// replaceFile is writeFile whose name lasts only when syncDir was called.
+func (l *layout) replaceFile(root *os.Root, name string, raw []byte) error {
 	f, err := l.newIngest(root)
 	if err != nil {
 		return err
@@ -160,11 +169,7 @@ func (l *layout) writeFile(root *os.Root, name string, raw []byte) error {
 	if _, err := f.Write(raw); err != nil {
 		return err
 	}
-	if err := f.rename(name); err != nil {
-		return err
-	}
-	syncDir(root, path.Dir(name))
-	return nil
+	return f.rename(name)
 }
 
 // syncDir makes names in a directory last. Not every system can, and the names

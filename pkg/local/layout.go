@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -21,16 +22,19 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// LayoutOptions are the options of OpenLayout and OpenLayouts.
+// LayoutOptions are the options of OpenLayout, OpenLayouts and OpenArchive.
 type LayoutOptions struct {
 	// LockWait bounds the wait for other writers; 0 is DefaultLockWait.
 	LockWait time.Duration
+	// KeepBlobs makes a blob alone a reason to write an archive. Without it a
+	// push that fails before its manifest leaves the archive as it was.
+	KeepBlobs bool
 }
 
 // OpenLayout opens the OCI image layout in a directory (image-spec
 // image-layout.md, version 1.0.0). A directory that is not there is created by
 // the first write; until then, reading is ErrNotFound. A directory with a
-// damaged oci-layout file is ErrInvalid.
+// damaged oci-layout file is ErrInvalid, a file as the directory ENOTDIR.
 //
 // Every manifest put is listed in index.json, under each of its tags or once
 // without. Tags are any value of org.opencontainers.image.ref.name. Processes
@@ -39,7 +43,7 @@ type LayoutOptions struct {
 // links lie in it.
 func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("%w: %s is not a directory", store.ErrInvalid, dir)
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	l := newLayout(dir, opts)
 	l.open = func(create bool) (*os.Root, error) {
@@ -84,7 +88,11 @@ type layout struct {
 	mu     sync.Mutex
 	raw    []byte // index.json as it was last read, and what it says
 	parsed *index
+	seen   fs.FileInfo // of that file; nil where it was written here
+	about  *about
 	nodes  map[digest.Digest]node
+
+	waiting []*listing // manifests that the next change of index.json lists
 
 	// nested layouts may lie in this one's directory: repositories of a registry.
 	nested bool
@@ -167,9 +175,16 @@ func openFile(root *os.Root, name string) (*os.File, int64, error) {
 	return f, info.Size(), err
 }
 
-// index reads index.json, and parses it only when it changed. The result is
-// shared: change a clone.
+// index reads index.json only when the file is another one, and parses it only
+// when its bytes are: a layout of thousands of manifests is asked thousands of
+// times. The result is shared: change a clone.
 func (l *layout) index(root *os.Root) (*index, error) {
+	info, err := root.Stat(indexFile)
+	if err == nil {
+		if x := l.unchanged(info); x != nil {
+			return x, nil
+		}
+	}
 	raw, err := readFile(root, indexFile, maxIndex)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing", store.ErrInvalid, filepath.Join(l.dir, indexFile))
@@ -180,14 +195,27 @@ func (l *layout) index(root *os.Root) (*index, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.parsed != nil && bytes.Equal(raw, l.raw) {
+		l.seen = info
 		return l.parsed, nil
 	}
 	x, err := parseIndex(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(l.dir, indexFile), err)
 	}
-	l.raw, l.parsed = raw, x
+	l.raw, l.parsed, l.seen = raw, x, info
 	return x, nil
+}
+
+// unchanged is what index.json says, if this file was read before. Everyone who
+// changes a layout replaces the file, or at least its time.
+func (l *layout) unchanged(now fs.FileInfo) *index {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	then := l.seen
+	if then == nil || !os.SameFile(then, now) || then.Size() != now.Size() || !then.ModTime().Equal(now.ModTime()) {
+		return nil
+	}
+	return l.parsed
 }
 
 func blobPath(d digest.Digest) string {

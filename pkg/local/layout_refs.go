@@ -20,6 +20,7 @@ type node struct {
 	subject  digest.Digest      // "" without one
 	listed   store.Descriptor   // as it stands in a list of referrers
 	children []store.Descriptor // manifests of an index
+	absent   bool               // it is not there, so that nothing is known
 }
 
 // node reads one manifest. One that is not in the layout, or not of a kind
@@ -32,7 +33,7 @@ func (l *layout) node(root *os.Root, d store.Descriptor) (node, error) {
 		return n, nil
 	}
 	if _, err := l.size(root, d.Digest); errors.Is(err, store.ErrNotFound) {
-		return node{}, nil
+		return node{absent: true}, nil
 	} else if err != nil {
 		return node{}, err
 	}
@@ -100,24 +101,58 @@ func (l *layout) Referrers(
 			return
 		}
 		defer root.Close()
-		more := true // until the reader breaks off: then not even an error may follow
-		err = l.walk(ctx, root, x, func(d store.Descriptor, n node) bool {
-			if n.subject != subject || subject == "" || artifactType != "" && n.listed.ArtifactType != artifactType {
-				return true
+		all, err := l.referrers(ctx, root, x)
+		if err != nil {
+			yield(store.Descriptor{}, err)
+			return
+		}
+		for _, d := range all[subject] {
+			if artifactType != "" && d.ArtifactType != artifactType {
+				continue
 			}
 			if _, err := l.size(root, d.Digest); err != nil {
-				return true // it was deleted since it was read
+				continue // it was deleted since it was read
 			}
-			listed := n.listed
-			// The cached map must not be changed by who reads the list.
-			listed.Annotations = maps.Clone(listed.Annotations)
-			more = yield(listed, nil)
-			return more
-		})
-		if err != nil && more {
-			yield(store.Descriptor{}, err)
+			d.Annotations = maps.Clone(d.Annotations) // those kept must not be changed by who reads the list
+			if !yield(d, nil) {
+				return
+			}
 		}
 	}
+}
+
+// about is what refers to what, as an index says it and what lies under it.
+type about struct {
+	of    *index
+	lists map[digest.Digest][]store.Descriptor
+}
+
+// referrers reads all of them at once: to look through a thousand manifests for
+// each of a thousand costs a million.
+func (l *layout) referrers(ctx context.Context, root *os.Root, x *index) (map[digest.Digest][]store.Descriptor, error) {
+	l.mu.Lock()
+	kept := l.about
+	l.mu.Unlock()
+	if kept != nil && kept.of == x {
+		return kept.lists, nil
+	}
+	lists, whole := map[digest.Digest][]store.Descriptor{}, true
+	err := l.walk(ctx, root, x, func(d store.Descriptor, n node) bool {
+		if n.subject != "" {
+			lists[n.subject] = append(lists[n.subject], n.listed)
+		}
+		whole = whole && !n.absent
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	if whole { // what is absent may come without a change of the index
+		l.mu.Lock()
+		l.about = &about{x, lists}
+		l.mu.Unlock()
+	}
+	return lists, nil
 }
 
 // resolveChild finds the media type of a manifest that index.json does not

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -273,7 +274,7 @@ func TestLayoutDamagedVersion(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, "x", file)
 	_, err := local.OpenLayout(file, local.LayoutOptions{})
-	wants(t, err, store.ErrInvalid, file)
+	wants(t, err, syscall.ENOTDIR, file)
 }
 
 // Reading what is not there is not found, and creates nothing.

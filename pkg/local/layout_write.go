@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -231,9 +230,16 @@ func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (b
 		return l.fail(err)
 	}
 	defer unlock()
+	return l.editLocked(root, change)
+}
+
+func (l *layout) editLocked(root *os.Root, change func(*index) (bool, error)) error {
 	if err := l.initializeLocked(root); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.seen = nil // what is changed is read for certain, whatever its time says
+	l.mu.Unlock()
 	x, err := l.index(root)
 	if err != nil {
 		return err
@@ -249,7 +255,7 @@ func (l *layout) edit(ctx context.Context, root *os.Root, change func(*index) (b
 	}
 	// The next read finds these very bytes, and parses nothing.
 	l.mu.Lock()
-	l.raw, l.parsed = raw, x
+	l.raw, l.parsed, l.seen = raw, x, nil
 	l.mu.Unlock()
 	return nil
 }
@@ -264,37 +270,12 @@ func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...stri
 		return err
 	}
 	return l.write(ctx, func(root *os.Root) error {
-		return l.edit(ctx, root, func(x *index) (bool, error) {
-			// Under the lock, so that no delete comes between file and entry.
-			if err := l.writeManifest(root, m); err != nil {
-				return false, err
-			}
-			changed, err := x.put(m.Descriptor)
-			for _, tag := range tags {
-				if err != nil {
-					return false, err
-				}
-				var moved bool
-				moved, err = x.tag(m.Descriptor, tag)
-				changed = changed || moved
-			}
-			return changed, err
-		})
+		// Side by side with others, and once more when index.json is locked.
+		if err := l.writeManifest(root, m); err != nil {
+			return err
+		}
+		return l.list(ctx, root, &listing{manifest: m, tags: tags, done: make(chan struct{})})
 	})
-}
-
-// writeManifest puts the bytes of m in their place before index.json names
-// them. What lies there is compared byte for byte: a manifest is small, and a
-// damaged one would make the layout unreadable for ever.
-func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
-	name := blobPath(m.Digest)
-	if old, err := readFile(root, name, m.Size); err == nil && bytes.Equal(old, m.Raw) {
-		return nil
-	}
-	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-		return l.fail(err)
-	}
-	return l.fail(l.writeFile(root, name, m.Raw))
 }
 
 // change is write for what must be there already.

@@ -13,28 +13,40 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 // OpenLayouts gives a registry whose repositories are the OCI image layouts in
 // the sub directories of dir: the repository team/app is the layout dir/team/app.
+// A dir that is a layout itself when it is opened is the repository that is
+// called as the directory is.
 // dir is created by the first write. A blob whose Home is another repository
 // of the same registry is linked, where the file system can.
 func OpenLayouts(dir string, opts LayoutOptions) (store.Registry, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case err == nil && !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is not a directory", store.ErrInvalid, dir)
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	return &layouts{dir: dir, opts: opts, repos: map[string]*layout{}}, nil
+	r := &layouts{dir: dir, opts: opts, repos: map[string]*layout{}}
+	if info, err := os.Lstat(filepath.Join(dir, layoutFile)); err == nil && info.Mode().IsRegular() {
+		whole, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, err
+		}
+		r.root = RepositoryName(filepath.Base(whole))
+	}
+	return r, nil
 }
 
 type layouts struct {
 	dir  string
 	opts LayoutOptions
+	root string // the repository that is dir itself; "" for none
 
 	mu    sync.Mutex
 	repos map[string]*layout // those that exist; the names asked for may be anything
@@ -108,13 +120,18 @@ func (r *layouts) names(ctx context.Context) ([]string, error) {
 			}
 			return nil
 		}
-		if repo := path.Dir(name); path.Base(name) == layoutFile && repo != "." && entry.Type().IsRegular() {
+		if path.Base(name) != layoutFile || !entry.Type().IsRegular() {
+			return nil
+		}
+		if repo := path.Dir(name); repo != "." {
 			names = append(names, repo)
+		} else if r.root != "" {
+			names = append(names, r.root)
 		}
 		return nil
 	})
 	slices.Sort(names)
-	return names, err
+	return slices.Compact(names), err
 }
 
 // Repository gives the same layout for the same name, so that all who ask for
@@ -129,10 +146,11 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 	if l, ok := r.repos[name]; ok {
 		return l, nil
 	}
-	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(name)), r.opts)
+	place := r.place(name)
+	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(place)), r.opts)
 	l.nested = true
-	l.open = func(create bool) (*os.Root, error) { return r.open(name, create) }
-	l.rmdir = func() error { return r.remove(name) }
+	l.open = func(create bool) (*os.Root, error) { return r.open(place, create) }
+	l.rmdir = func() error { return r.remove(place) }
 	l.home = layoutsHome + name
 	l.mount = func(b store.Blob) (store.Put, bool, error) { return r.link(name, b) }
 	root, err := l.root()
@@ -144,6 +162,14 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 	}
 	r.repos[name] = l
 	return l, root.Close()
+}
+
+// place is where the layout of a repository lies in the directory.
+func (r *layouts) place(name string) string {
+	if r.root != "" && name == r.root {
+		return "."
+	}
+	return name
 }
 
 // open opens the directory of a repository, which no symbolic link makes lie
@@ -195,7 +221,7 @@ func (r *layouts) link(name string, b store.Blob) (store.Put, bool, error) {
 		return store.Put{}, false, err
 	}
 	defer top.Close()
-	old, name := path.Join(from, blobPath(b.Digest)), path.Join(name, blobPath(b.Digest))
+	old, name := path.Join(r.place(from), blobPath(b.Digest)), path.Join(r.place(name), blobPath(b.Digest))
 	// A link to a symbolic link would share the link and not the blob.
 	info, err := top.Lstat(old)
 	if err != nil || !info.Mode().IsRegular() || b.Size >= 0 && b.Size != info.Size() {

@@ -32,10 +32,18 @@ const lockPoll = 5 * time.Millisecond
 // lock keeps other goroutines and processes from index.json until unlock is
 // called. It is ErrLocked when they do not let go in time.
 func (l *layout) lock(ctx context.Context, root *os.Root) (unlock func(), err error) {
+	return l.lockUntil(ctx, root, nil)
+}
+
+// lockUntil is lock that gives up, with no unlock and no error, when done closes
+// while another goroutine holds the lock.
+func (l *layout) lockUntil(ctx context.Context, root *os.Root, done <-chan struct{}) (unlock func(), err error) {
 	bound, cancel := context.WithTimeout(ctx, l.wait)
 	defer cancel()
 	select {
 	case l.busy <- struct{}{}:
+	case <-done:
+		return nil, nil
 	case <-bound.Done():
 		return nil, l.notLocked(ctx)
 	}
@@ -44,6 +52,12 @@ func (l *layout) lock(ctx context.Context, root *os.Root) (unlock func(), err er
 			<-l.busy
 		}
 	}()
+	select {
+	case <-done: // just before the lock was free
+		<-l.busy
+		return nil, nil
+	default:
+	}
 	// The lock is opened by its path, so first see that it does not lead out.
 	if err := l.openLock(root); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +18,11 @@ import (
 func registries(t *testing.T) map[string]store.Registry {
 	t.Helper()
 	// The map of a memory registry and a directory must not differ for who serves them.
-	return map[string]store.Registry{"memory": newMemoryRegistry(t), "layouts": openLayouts(t, filepath.Join(t.TempDir(), "registry"))}
+	return map[string]store.Registry{
+		"memory":   newMemoryRegistry(t),
+		"layouts":  openLayouts(t, filepath.Join(t.TempDir(), "registry")),
+		"archives": openArchives(t, filepath.Join(t.TempDir(), "registry.tar")),
+	}
 }
 
 func TestRegistryRepositories(t *testing.T) {
@@ -147,6 +152,33 @@ func TestLayoutsFailedPutLeavesNothing(t *testing.T) {
 	wants(t, err, store.ErrMismatch)
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// A directory that is a layout is a repository by its name, beside those in it.
+func TestLayoutsRoot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "My Backup")
+	put(t, openLayout(t, dir), manifest("a"), "v1")
+	r := openLayouts(t, dir)
+	put(t, repository(t, r, "team/app"), manifest("b"), "v1")
+	put(t, repository(t, r, "my-backup"), manifest("c"), "v2")
+	if names, err := store.Collect(r.Repositories(t.Context(), "")); err != nil || strings.Join(names, " ") != "my-backup team/app" {
+		t.Errorf("repositories %q, %v", names, err)
+	}
+	if tags, err := store.Collect(openLayout(t, dir).Tags(t.Context(), "")); err != nil || strings.Join(tags, " ") != "v1 v2" {
+		t.Errorf("tags %q, %v", tags, err)
+	}
+	root := repository(t, r, "my-backup")
+	b, err := root.PutBlob(t.Context(), store.NewBlob("text/plain", []byte("hello")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := root.Blob(t.Context(), b.Descriptor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := repository(t, r, "team/app").PutBlob(t.Context(), shared); err != nil || got.How != store.Mounted {
+		t.Errorf("got %v, %v", got.How, err)
 	}
 }
 

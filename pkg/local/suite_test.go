@@ -33,6 +33,9 @@ func TestStores(t *testing.T) {
 		"repository in layouts": func(t *testing.T) store.Store {
 			return repository(t, openLayouts(t, t.TempDir()), "team/app")
 		},
+		"repository in an archive": func(t *testing.T) store.Store {
+			return repository(t, openArchives(t, filepath.Join(t.TempDir(), "a.tar")), "team/app")
+		},
 		"verify memory": func(t *testing.T) store.Store { return store.Verify(memory(t)) },
 		"observe verify memory": func(t *testing.T) store.Store {
 			return store.Observe(store.Verify(memory(t)), func(store.Event) {})
@@ -60,6 +63,21 @@ func openLayouts(t *testing.T, dir string) store.Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// openArchives opens a registry that the end of the test closes, if nothing does before.
+func openArchives(t *testing.T, file string) store.Registry {
+	t.Helper()
+	r, err := local.OpenArchives(file, local.LayoutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return r
 }
 

@@ -194,7 +194,7 @@ func parseObject(raw []byte) (object, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.Join(fmt.Errorf("%w: no JSON object", store.ErrInvalid), err)
+		return nil, errors.Join(fmt.Errorf("%w: no JSON object", store.ErrConfig), err)
 	}
 	var o object
 	for dec.More() {

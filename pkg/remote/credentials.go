@@ -64,7 +64,7 @@ type Files struct {
 	files []*configfile.ConfigFile
 }
 
-// LoadFiles reads the files. One that does not parse is ErrInvalid.
+// LoadFiles reads the files. One that does not parse is ErrConfig.
 func LoadFiles(opts FilesOptions) (*Files, error) {
 	if opts.HelperTimeout <= 0 {
 		opts.HelperTimeout = DefaultHelperTimeout
@@ -109,7 +109,7 @@ func parseConfig(raw []byte, name string) (*configfile.ConfigFile, error) {
 	}
 	cf, err := config.LoadFromReader(strings.NewReader(string(raw)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s is no docker config: %w", store.ErrInvalid, name, err)
+		return nil, fmt.Errorf("%w: %s is no docker config: %w", store.ErrConfig, name, err)
 	}
 	return cf, nil
 }

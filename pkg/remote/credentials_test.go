@@ -168,13 +168,13 @@ func TestBadFileIsNotOverwritten(t *testing.T) {
 		}
 		writeFile(t, path, content)
 		_, err = f.Store(t.Context(), "reg.example", named("new"))
-		if !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), path) {
+		if !errors.Is(err, store.ErrConfig) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: store: %v", name, err)
 		}
-		if err := f.Erase(t.Context(), "reg.example"); !errors.Is(err, store.ErrInvalid) {
+		if err := f.Erase(t.Context(), "reg.example"); !errors.Is(err, store.ErrConfig) {
 			t.Errorf("%s: erase: %v", name, err)
 		}
-		if _, err := LoadFiles(FilesOptions{Paths: []string{path}}); !errors.Is(err, store.ErrInvalid) {
+		if _, err := LoadFiles(FilesOptions{Paths: []string{path}}); !errors.Is(err, store.ErrConfig) {
 			t.Errorf("%s: load: %v", name, err)
 		}
 		if got := readFile(t, path); got != content {

@@ -81,8 +81,21 @@ func (r *repository) Untag(ctx context.Context, tag string) error {
 	}
 	req := r.request(wire.ManifestDelete)
 	req.Ref = tag
-	return r.remove(ctx, req, store.AbilityTagDelete, "this registry cannot remove a tag alone")
+	err := r.remove(ctx, req, store.AbilityTagDelete, cannotUntag)
+	e := statusOf(err, http.StatusNotFound)
+	if e == nil {
+		return err
+	}
+	// ECR answers 404 to every DELETE. Whether it means the tag, the tag tells.
+	if _, there := r.Resolve(ctx, tag); there != nil {
+		return err
+	}
+	r.known.learn(store.AbilityTagDelete, store.No, refused(req, e))
+	// Not wrapped: the 404 is the reason, and not the class of this error.
+	return fmt.Errorf("%w: %s, which is still there: %s", store.ErrUnsupported, cannotUntag, e)
 }
+
+const cannotUntag = "this registry cannot remove a tag alone"
 
 // remove sends a DELETE; 400 and 405 say that the registry has it switched off
 // (distribution-spec "Content Management").

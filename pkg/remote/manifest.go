@@ -251,8 +251,25 @@ func (r *repository) checkPut(m store.Manifest, tags []string) (*store.Descripto
 	return o.Subject, nil
 }
 
-// put is one PUT of a manifest. The answer's body is closed.
+// put sends a manifest, until what it names has come to rest.
 func (r *repository) put(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
+	for try := 0; ; try++ {
+		resp, err := r.putOnce(ctx, m, req)
+		if try == restTries || !r.unsettled(m, err) {
+			return resp, err
+		}
+		r.client.opts.Events.Emit(store.Event{
+			Kind: store.Retrying, Desc: m.Descriptor, Name: r.client.host + "/" + r.name,
+			Text: "the registry does not know blobs that it has just stored: " + err.Error(),
+		})
+		if err := pause(ctx, try); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// putOnce is one PUT of a manifest. The answer's body is closed.
+func (r *repository) putOnce(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
 	resp, err := r.client.do(ctx, call{
 		Request: req,
 		Header:  http.Header{"Content-Type": {m.MediaType}},

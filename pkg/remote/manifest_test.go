@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -205,7 +206,27 @@ func TestDeletes(t *testing.T) {
 		if err := st.DeleteBlob(t.Context(), store.Descriptor{Digest: dgst}); !errors.Is(err, want) {
 			t.Errorf("DeleteBlob after %d: %v, want %v", status, err, want)
 		}
-		// Never the manifest itself instead.
-		s.asked("DELETE manifests/v1", "DELETE blobs/{d}")
+		// Never the manifest itself instead; after a 404 whether the tag is there.
+		asked := []string{"DELETE manifests/v1", "DELETE blobs/{d}"}
+		if status == 404 {
+			asked = slices.Insert(asked, 1, "HEAD manifests/v1")
+		}
+		s.asked(asked...)
 	}
+}
+
+// A 404 to the DELETE of a tag that is there is no answer about the tag (ECR).
+func TestUntagOfATagThatStays(t *testing.T) {
+	s, st := newScript(t, Options{}, map[string]http.HandlerFunc{
+		"DELETE manifests/v1": answer(404, ""),
+		"HEAD manifests/v1":   answer(200, "", "Content-Type", store.MediaTypeImage, "Docker-Content-Digest", dgst.String(), "Content-Length", "9"),
+	})
+	err := st.Untag(t.Context(), "v1")
+	if !errors.Is(err, store.ErrUnsupported) || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v, want ErrUnsupported alone", err)
+	}
+	if got := st.Support().Of(store.AbilityTagDelete); got != store.No {
+		t.Errorf("tag-delete is %s", got)
+	}
+	s.asked("DELETE manifests/v1", "HEAD manifests/v1")
 }

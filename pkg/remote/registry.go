@@ -48,7 +48,8 @@ func (g *registry) Repositories(ctx context.Context, after string) iter.Seq2[str
 		}
 		err := list.run(ctx, func(name string) bool { return yield(name, nil) })
 		if e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented); e != nil {
-			err = fmt.Errorf("%w: %s has no catalog of repositories: %w", store.ErrUnsupported, g.client.host, e)
+			// Not wrapped: the 404 is the reason, and not the class of this error.
+			err = fmt.Errorf("%w: %s has no catalog of repositories: %s", store.ErrUnsupported, g.client.host, e)
 		}
 		if err != nil {
 			yield("", err)

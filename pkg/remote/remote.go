@@ -192,7 +192,7 @@ func (l *locks) lock(ctx context.Context, d digest.Digest) (unlock func(), err e
 // checkRef keeps what is neither tag nor digest out of URLs
 // (distribution-spec "Pulling manifests").
 func checkRef(ref string) error {
-	if strings.Contains(ref, ":") {
+	if strings.Contains(ref, ":") && !strings.Contains(ref, "/") { // which names of layouts have
 		return store.CheckDigest(digest.Digest(ref))
 	}
 	ok := ref != "" && len(ref) <= 128 && ref[0] != '.' && ref[0] != '-' && !strings.ContainsFunc(ref, func(c rune) bool {

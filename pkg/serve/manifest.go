@@ -262,6 +262,11 @@ func (s *Server) manifestDelete(w http.ResponseWriter, c *call) error {
 		if err = s.checkMember(c, d.Digest); err == nil {
 			err = c.store.DeleteManifest(c.Context(), d)
 		}
+	case s.opts.Quirks.UntagDeletes:
+		var d store.Descriptor
+		if d, err = c.store.Resolve(c.Context(), ref); err == nil {
+			err = c.store.DeleteManifest(c.Context(), d)
+		}
 	default:
 		err = c.store.Untag(c.Context(), ref)
 	}

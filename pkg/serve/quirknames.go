@@ -114,6 +114,7 @@ func deleteQuirks() []quirk {
 		flag("no-tag-delete", "405 on DELETE of a tag (ACR)", func(q *Quirks) *bool { return &q.NoTagDelete }),
 		flag("no-delete", "405 on DELETE of tags, manifests and blobs (GHCR)", func(q *Quirks) *bool { return &q.NoDelete }),
 		answers("tag-delete", "to DELETE of a tag (Distribution 2.8: 400:DIGEST_INVALID)", func(q *Quirks) *Answer { return &q.TagDelete }),
+		flag("untag-deletes", "DELETE of a tag deletes its manifest with all its tags", func(q *Quirks) *bool { return &q.UntagDeletes }),
 		answers("manifest-delete", "to DELETE of a manifest (ECR: 404)", func(q *Quirks) *Answer { return &q.ManifestDelete }),
 		answers("blob-delete", "to DELETE of a blob (Artifactory: 405)", func(q *Quirks) *Answer { return &q.BlobDelete }),
 		answers("member-delete", "to DELETE of what a tagged index names (zot: 405:DENIED)", func(q *Quirks) *Answer { return &q.MemberDelete }),

@@ -62,6 +62,7 @@ type Quirks struct {
 	NoTagDelete    bool   // 405 on deleting a tag: ACR
 	NoDelete       bool   // 405 on every DELETE of content: GHCR, olareg as it is set up by default
 	TagDelete      Answer // to deleting a tag: Distribution 2.8, Harbor
+	UntagDeletes   bool   // deleting a tag deletes its manifest
 	ManifestDelete Answer // to deleting a manifest: ECR
 	BlobDelete     Answer // to deleting a blob: Quay, Artifactory
 	MemberDelete   Answer // to deleting what a tagged index names: zot, Docker Hub

@@ -184,6 +184,11 @@ var deleteQuirkCases = map[string]func(g *rig, m string){
 		g.want(g.do("DELETE", "/v2/a/manifests/v1", ""), "400 DIGEST_INVALID")
 		g.want(g.do("DELETE", "/v2/a/manifests/"+sum(m), ""), "202")
 	},
+	"untag-deletes": func(g *rig, m string) {
+		g.want(g.do("DELETE", "/v2/a/manifests/v2", ""), "404 MANIFEST_UNKNOWN")
+		g.want(g.do("DELETE", "/v2/a/manifests/v1", ""), "202")
+		g.want(g.do("GET", "/v2/a/manifests/"+sum(m), ""), "404 MANIFEST_UNKNOWN")
+	},
 	"manifest-delete=404": func(g *rig, m string) {
 		g.want(g.do("DELETE", "/v2/a/manifests/"+sum(m), ""), "404")
 		g.want(g.do("DELETE", "/v2/a/manifests/v1", ""), "202")

@@ -38,6 +38,10 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrRange: an offset that is not within the content.
 	ErrRange = errors.New("range not satisfiable")
+	// ErrOnce: content that can be read only once would have to be read again.
+	ErrOnce = errors.New("it can be read only once")
+	// ErrConfig: a file of the user's own settings cannot be understood.
+	ErrConfig = errors.New("invalid settings")
 	// ErrLocked: another process holds the store and does not let go.
 	ErrLocked = errors.New("locked")
 	// ErrChanged: content changed while it was being read.

@@ -80,12 +80,12 @@ func parseRegistry(s string) (Ref, error) {
 	if err != nil {
 		return Ref{}, err
 	}
-	if strings.Contains(name, "://") {
-		return Ref{}, &RefError{s, "a scheme such as https:// does not belong here"}
+	if scheme, rest, found := strings.Cut(s, "://"); found {
+		return Ref{}, &RefError{s, fmt.Sprintf("a scheme such as %s:// does not belong here; write %s", scheme, strings.TrimLeft(rest, "/"))}
 	}
 	host, repo, found := strings.Cut(name, "/")
 	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
-		return Ref{}, &RefError{s, "it must begin with a registry host, as in reg.example.com/" + name}
+		return Ref{}, &RefError{s, "it must begin with a registry host, as in reg.example.com/" + name + "; a layout in a directory is oci:" + s}
 	}
 	if strings.ToLower(repo) != repo {
 		return Ref{}, &RefError{s, "a repository name is lower case"}

@@ -1,0 +1,112 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// listing is a manifest that is to be listed in index.json, under its tags.
+type listing struct {
+	manifest store.Manifest
+	tags     []string
+	done     chan struct{} // closed when err stands
+	err      error
+}
+
+// list lists a manifest. index.json is written as a whole, so that a thousand
+// manifests put one by one cost a million entries; those that are put at one
+// time share one change. Whoever gets the lock first makes it for all who wait,
+// and each returns when the file says what it put.
+func (l *layout) list(ctx context.Context, root *os.Root, one *listing) error {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, one)
+	l.mu.Unlock()
+	unlock, err := l.lockUntil(ctx, root, one.done)
+	if err != nil {
+		l.mu.Lock()
+		l.waiting = slices.DeleteFunc(l.waiting, func(w *listing) bool { return w == one })
+		l.mu.Unlock()
+		return l.fail(err)
+	}
+	if unlock == nil { // another has done it
+		return one.err
+	}
+	defer unlock()
+	l.mu.Lock()
+	batch := l.waiting
+	l.waiting = nil
+	l.mu.Unlock()
+	l.listAll(root, batch)
+	<-one.done
+	return one.err
+}
+
+// listAll makes one change for all. A manifest that cannot be listed fails
+// alone: the others are begun anew without it.
+func (l *layout) listAll(root *os.Root, batch []*listing) {
+	for len(batch) > 0 {
+		failed, dirs := -1, map[string]bool{}
+		err := l.editLocked(root, func(x *index) (changed bool, err error) {
+			for i, one := range batch {
+				listed, err := l.listOne(root, x, one)
+				if err != nil {
+					failed = i
+					return false, err
+				}
+				changed = changed || listed
+				dirs[path.Dir(blobPath(one.manifest.Digest))] = true
+			}
+			for dir := range dirs { // the files last before the entries that name them
+				syncDir(root, dir)
+			}
+			return changed, nil
+		})
+		if failed < 0 {
+			for _, one := range batch {
+				one.err = err
+				close(one.done)
+			}
+			return
+		}
+		batch[failed].err = err
+		close(batch[failed].done)
+		batch = slices.Delete(batch, failed, failed+1)
+	}
+}
+
+func (l *layout) listOne(root *os.Root, x *index, one *listing) (changed bool, err error) {
+	// Under the lock, so that no delete comes between file and entry.
+	if err := l.writeManifest(root, one.manifest); err != nil {
+		return false, err
+	}
+	changed, err = x.put(one.manifest.Descriptor)
+	for _, tag := range one.tags {
+		if err != nil {
+			return false, err
+		}
+		var moved bool
+		moved, err = x.tag(one.manifest.Descriptor, tag)
+		changed = changed || moved
+	}
+	return changed, err
+}
+
+// writeManifest puts the bytes of m in their place before index.json names
+// them. What lies there is compared byte for byte: a manifest is small, and a
+// damaged one would make the layout unreadable for ever. The directory is
+// synced by listAll, for all at once.
+func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
+	name := blobPath(m.Digest)
+	if old, err := readFile(root, name, m.Size); err == nil && bytes.Equal(old, m.Raw) {
+		return nil
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return l.fail(err)
+	}
+	return l.fail(l.replaceFile(root, name, m.Raw))
+}
