@@ -44,9 +44,11 @@ func TestMain(m *testing.M) {
 //
 //	registry NAME [imitate=R] [QUIRK...]  a registry in this process; $NAME is its address
 //	registry NAME user=U password=P    the same, behind Basic authentication
+//	registry NAME tokens user=U password=P  the same, with a token service
 //	registry NAME tls=FILE             the same, behind TLS; FILE becomes its certificate
 //	fault NAME KIND [UPSTREAM [FILE]]  a registry that is out of order; see faults
-//	requests NAME [METHOD] [<=]N       NAME was sent N requests since the last call
+//	requests NAME [METHOD] [<=]N       NAME was sent N requests since the last call; METHOD may be
+//	                                   followed by the beginning of a path: GET/token
 //	exits CODE PROGRAM ARGS...         the program ends with this exit code, and an error is told
 //	                                   in three lines on stderr, with nothing on stdout
 //	answers CODE PROGRAM ARGS...       the program prints its result and ends with this exit code,
@@ -114,7 +116,7 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: registry NAME [imitate=REGISTRY] [QUIRK...] [user=U password=P]")
 	}
-	name, user, password, ca := args[0], "", "", ""
+	name, user, password, ca, tokens := args[0], "", "", "", false
 	var quirks []string
 	q := serve.Quirks{}
 	for _, a := range args[1:] {
@@ -129,6 +131,8 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			password = value
 		case "tls":
 			ca = value
+		case "tokens":
+			tokens = true
 		default:
 			quirks = append(quirks, a)
 		}
@@ -138,8 +142,11 @@ func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	r := &registry{}
 	opts := serve.Options{Quirks: q, OnRequest: r.note}
-	if user != "" {
-		opts.Basic = map[string]string{user: password}
+	switch users := map[string]string{user: password}; {
+	case tokens:
+		opts.Bearer = &serve.Bearer{Users: users}
+	case user != "":
+		opts.Basic = users
 	}
 	handler := serve.New(local.NewMemoryRegistry(), opts)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,9 +199,10 @@ func checkRequests(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: requests NAME [METHOD] [<=]N")
 	}
 	seen := named(ts, args[0]).take()
+	method, path, _ := strings.Cut(args[1], "/")
 	count := 0
 	for _, s := range seen {
-		if len(args) == 2 || strings.HasPrefix(s, args[1]+" ") {
+		if len(args) == 2 || strings.HasPrefix(s, method+" /"+path) {
 			count++
 		}
 	}

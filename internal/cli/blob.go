@@ -206,6 +206,7 @@ does is then broken.`,
 	fs.BoolVarP(&o.force, "force", "f", false, "do not ask, and do not mind when it is gone already")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	o.actions = toDelete
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)

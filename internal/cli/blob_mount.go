@@ -74,6 +74,7 @@ func runBlobMount(ctx context.Context, a *app, o *blobMountOptions, from, to str
 	}
 	var put store.Put
 	err = a.within(src, &o.targetFlags, sink, func(s store.Store) error {
+		o.pushes(src, dst)
 		return a.within(dst, &o.targetFlags, sink, func(to store.Store) error {
 			put, err = o.mount(ctx, s, to, src, sink)
 			return err

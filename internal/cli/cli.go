@@ -157,6 +157,7 @@ func settle(cmd *cobra.Command, name string) {
 		}
 		return nil
 	}
+	timed(cmd)
 	for _, sub := range cmd.Commands() {
 		settle(sub, name)
 	}

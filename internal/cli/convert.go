@@ -179,11 +179,19 @@ func (c *conversion) check() error {
 }
 
 func (c *conversion) run(ctx context.Context, a *app) (done graph.Rewritten, err error) {
+	same := c.dst.Name() == c.src.Name()
+	switch {
+	case c.dryRun:
+	case same:
+		c.source.actions = toPush
+	default:
+		c.dest.pushes(c.src, c.dst)
+	}
 	if c.from, err = a.open(c.src, &c.source, c.sink); err != nil {
 		return done, err
 	}
 	defer func() { err = errors.Join(err, c.from.Close()) }()
-	into, same := c.from, c.dst.Name() == c.src.Name()
+	into := c.from
 	if !same {
 		if into, err = a.open(c.dst, &c.dest, c.sink); err != nil {
 			return done, err

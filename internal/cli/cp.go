@@ -120,6 +120,9 @@ func runCopy(ctx context.Context, a *app, o *copyOptions, from, to string) error
 	if err != nil {
 		return cannot("copy to", dst, err)
 	}
+	if !o.dryRun {
+		o.to.pushes(src, dst)
+	}
 	t, err := o.start(a, ui.CopyVerbs())
 	if err != nil {
 		return err

@@ -67,6 +67,9 @@ func runCopyAll(ctx context.Context, a *app, o *copyOptions, from, to string) er
 	if err != nil {
 		return cannot("copy to", dst, err)
 	}
+	if !o.dryRun {
+		o.to.pushes(src, dst)
+	}
 	t, err := o.start(a, ui.CopyVerbs())
 	if err != nil {
 		return err

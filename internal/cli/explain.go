@@ -14,6 +14,7 @@ import (
 
 	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/graph"
+	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -203,6 +204,12 @@ func (a *app) explain(err error) explanation {
 		e.do = "run the same command again; files and blobs that are complete are kept"
 		return e
 	}
+	var late timedOut
+	if errors.As(err, &late) {
+		e.Code, e.why = exitUnavailable, late.Error()
+		e.do = "run it again, or give it more time; files and blobs that are complete are kept"
+		return e
+	}
 	var u *usageError
 	if errors.As(err, &u) {
 		e.what, e.Code = "wrong usage of "+u.command, exitUsage
@@ -218,6 +225,10 @@ func (a *app) explain(err error) explanation {
 	var untrusted *tls.CertificateVerificationError
 	if errors.As(err, &untrusted) {
 		e.do = "give the certificate that signed it with --ca-file, or take any with --insecure"
+	}
+	var refusal *remote.Error
+	if errors.As(err, &refusal) && refusal.Status == http.StatusTooManyRequests {
+		e.do = "run it again later; ask for less at once (--max-rps, --concurrency), or wait for longer (--retry-max-wait, --retry)"
 	}
 	if f != nil && f.do != "" {
 		e.do = f.do

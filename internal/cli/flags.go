@@ -190,10 +190,11 @@ func (f *formatFlags) parse() (ui.Format, error) { return ui.ParseFormat(f.forma
 
 // progressFlags say how the progress is shown, and whether requests are logged.
 type progressFlags struct {
-	mode    string
-	noTTY   bool
-	debug   bool
-	verbose bool
+	mode     string
+	noTTY    bool
+	debug    bool
+	verbose  bool
+	patience patienceFlags
 }
 
 func (f *progressFlags) register(cmd *cobra.Command) {
@@ -254,10 +255,13 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// pinUsage is the help of --concurrency.
+const pinUsage = "blobs that move at once; given, also the requests that a registry gets at once, which else adapt to it"
+
 // concurrencyFlag adds --concurrency, a number of at least 1.
 func concurrencyFlag(cmd *cobra.Command, to *int, otherwise int) {
 	*to = otherwise
-	cmd.Flags().Var((*atLeastOne)(to), "concurrency", "blobs that move at once")
+	cmd.Flags().Var((*atLeastOne)(to), "concurrency", pinUsage)
 }
 
 // atLeastOne is a pflag.Value.

@@ -42,6 +42,7 @@ func (f *indexFlags) register(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.entryAnnotations, "entry-annotation", nil, "annotate an entry: `ENTRY=KEY=VALUE`")
 	fs.StringVarP(&f.output, "output", "o", "", "write the index to `FILE` and push nothing; - is standard output")
 	fs.BoolVar(&f.pretty, "pretty", false, "indent what --output writes, which then has another digest")
+	f.actions = toPush
 	f.targetFlags.register(cmd, &f.progressFlags, true)
 	f.progressFlags.register(cmd)
 	f.formatFlags.register(cmd)

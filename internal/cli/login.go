@@ -38,6 +38,7 @@ Commands look there in the same order, and last in Podman's auth.json.`,
 	o.progress = &o.progressFlags
 	o.remoteFlags.register(cmd.Flags())
 	o.registerDebug(cmd)
+	o.patience.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
 }

@@ -175,6 +175,7 @@ it can be read in one way only.`,
 	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although `manifest validate` finds errors in it")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
+	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

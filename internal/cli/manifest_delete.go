@@ -47,6 +47,7 @@ said. An index that no tag leads to is not seen.`,
 	fs.BoolVarP(&o.force, "force", "f", false, "do not ask, delete what an index lists as well, and do not mind when it is gone already")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
+	o.actions = toDelete
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)

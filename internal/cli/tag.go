@@ -26,6 +26,7 @@ func newTag(a *app) *cobra.Command {
 		Args:    cobra.MinimumNArgs(2),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runTag(cmd.Context(), a, o, args[0], args[1:]) },
 	}
+	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
 	o.registerDebug(cmd)

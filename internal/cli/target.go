@@ -24,7 +24,16 @@ type targetFlags struct {
 	chunkSize        string
 	progress         *progressFlags
 	blobsAlone       bool // the command puts blobs that belong to no manifest
+
+	actions   []string // what the command does to the repository, for the token
+	mountFrom []string // repositories of the same registry that it may mount from
 }
+
+// What commands do to a repository: a token is asked for once, with all of it.
+var (
+	toPush   = []string{"pull", "push"}
+	toDelete = []string{"pull", "delete"}
+)
 
 // register adds the flags; withSpec adds --distribution-spec, for commands that
 // read or write referrers.
@@ -32,6 +41,7 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 	fs, p := cmd.Flags(), t.prefix
 	t.progress = progress
 	t.remoteFlags.register(fs)
+	progress.patience.register(cmd)
 	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout")
 	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`DIR` of the OCI image layout; the reference is then a whole name in it")
 	cmd.MarkFlagsMutuallyExclusive(p+"oci-layout", p+"oci-layout-path")
@@ -44,6 +54,15 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 // registerChunks adds --chunk-size, for commands that send blobs.
 func (t *targetFlags) registerChunks(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.chunkSize, "chunk-size", "", "send blobs in chunks of this `SIZE`, such as 16MiB, and in no other way")
+}
+
+// pushes says that dst will be written to with what src has, which a registry can
+// mount where both are on it.
+func (t *targetFlags) pushes(src, dst store.Ref) {
+	t.actions = toPush
+	if src.Scheme == store.SchemeRegistry && src.Host == dst.Host && src.Repo != dst.Repo {
+		t.mountFrom = []string{src.Repo}
+	}
 }
 
 // parse reads an argument as the flags say: ORAS's layout flags become the Ref
@@ -142,6 +161,10 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 			return opts, fmt.Errorf("%w: --chunk-size %q is not a size such as 16MiB", store.ErrUsage, t.chunkSize)
 		}
 	}
+	if err := t.progress.patience.apply(a, &opts); err != nil {
+		return opts, err
+	}
+	opts.Actions, opts.MountFrom = t.actions, t.mountFrom
 	opts.Events = sink
 	if t.progress.debug {
 		opts.Trace = a.streams.Err

@@ -38,6 +38,7 @@ result says its digest, so that it can be tagged again.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runUntag(cmd.Context(), a, o, args) },
 	}
 	cmd.Flags().BoolVarP(&o.force, "force", "f", false, "do not mind when a tag is gone already")
+	o.actions = toDelete
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
 	o.registerDebug(cmd)

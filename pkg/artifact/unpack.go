@@ -18,7 +18,7 @@ import (
 
 // The defaults of UnpackOptions.
 const (
-	DefaultUnpackConcurrency       = 8 // as many as graph.DefaultConcurrency
+	DefaultUnpackConcurrency       = 64 // as many as graph.DefaultConcurrency
 	DefaultMaxEntries              = 1_000_000
 	DefaultMaxUnpacked       int64 = 256 << 30
 )

@@ -17,8 +17,9 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// DefaultConcurrency is how many blobs move at once.
-const DefaultConcurrency = 8
+// DefaultConcurrency is how many blobs are in work at once. How many requests a
+// registry gets at once is for its store to say.
+const DefaultConcurrency = 64
 
 // Side says which store an error belongs to.
 type Side string

@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -65,15 +63,14 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	}
 	m.plan(blobs)
 	descs := make([]store.Descriptor, len(blobs))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(opts.limit())
 	for i, b := range blobs {
-		group.Go(func() (err error) {
-			descs[i], err = m.put(gctx, b)
-			return err
-		})
+		descs[i] = b.Descriptor
 	}
-	if err := group.Wait(); err != nil {
+	err := spread(ctx, slices.Clone(descs), opts.limit(), func(ctx context.Context, i int) (err error) {
+		descs[i], err = m.put(ctx, blobs[i])
+		return err
+	})
+	if err != nil {
 		return m.res, m.withPut(err)
 	}
 	root, err := parts.Finish(descs)

@@ -97,20 +97,15 @@ func (c *copier) putTagsOf(ctx context.Context, t *target, first bool) error {
 
 func (c *copier) putBlobs(ctx context.Context, nodes []*Node) error {
 	blobs := c.missingBlobs(nodes)
-	for _, w := range blobs {
+	descs := make([]store.Descriptor, len(blobs))
+	for i, w := range blobs {
+		descs[i] = w.Descriptor
 		c.sink.Emit(store.Event{Kind: store.Planned, Desc: w.Descriptor, Name: store.NameOf(w.Descriptor)})
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.opts.limit())
-	for _, w := range blobs {
-		group.Go(func() error {
-			if gctx.Err() != nil {
-				return gctx.Err()
-			}
-			return c.broken(w.Digest, c.putBlob(gctx, w))
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := spread(ctx, descs, c.opts.limit(), func(ctx context.Context, i int) error {
+		return c.broken(blobs[i].Digest, c.putBlob(ctx, blobs[i]))
+	})
+	if err != nil {
 		return err
 	}
 	for _, w := range blobs {

@@ -31,11 +31,15 @@ type auth struct {
 
 	offline bool // ask for a refresh token as well: login does
 
+	actions   []string // that will come
+	mountFrom []string
+
 	mu      sync.Mutex
 	way     *challenge            // how the registry wants it; nil before the first 401
 	known   map[string]Credential // by repository
 	grants  []*grant              // tokens that worked when they were last used
 	refresh string                // the last refresh token that was given
+	narrow  bool                  // tokens for what will come are refused
 }
 
 // grant is a token and what it is for. Its time is advice: it is used until it
@@ -54,7 +58,7 @@ func newAuth(c *client, next, realm http.RoundTripper) *auth {
 	}
 	return &auth{
 		next: next, realm: realm, base: c.base, host: c.host, creds: creds,
-		now: c.opts.Now, known: map[string]Credential{},
+		now: c.opts.Now, known: map[string]Credential{}, actions: c.opts.Actions, mountFrom: c.opts.MountFrom,
 	}
 }
 
@@ -233,11 +237,42 @@ func (a *auth) drop(token string) {
 	a.grants = slices.DeleteFunc(a.grants, func(g *grant) bool { return g.token == token })
 }
 
-// bearer gets a token for need and for what other requests on the repository
-// needed, so that a push does not change tokens between its reads and writes.
-// However many goroutines want one, it is asked for once.
+// bearer gets a token for need, for what other requests on the repository needed
+// and for what will come, so that a push does not change tokens between its reads
+// and writes. However many goroutines want one, it is asked for once. Most token
+// servers leave out what the account may not do; where one refuses it all, the
+// token is for what is needed now.
 func (a *auth) bearer(ctx context.Context, t *trip, way challenge, need scopes) (string, error) {
 	need = need.with(a.before(t.repo, need))
+	if wide := need.with(a.coming(t.repo)); !need.cover(wide) {
+		header, err := a.token(ctx, t, way, wide)
+		if refusal, ok := err.(*Error); !ok || refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden {
+			return header, err
+		}
+		a.mu.Lock()
+		a.narrow = true
+		a.mu.Unlock()
+	}
+	return a.token(ctx, t, way, need)
+}
+
+// coming is what later requests on the repository will need, as far as known.
+func (a *auth) coming(repo string) scopes {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := scopes{}
+	if repo == "" || a.narrow || len(a.actions) == 0 {
+		return s
+	}
+	s.add("repository:"+repo, a.actions)
+	for _, from := range a.mountFrom {
+		s.add("repository:"+from, []string{"pull"})
+	}
+	return s
+}
+
+// token gets a token for need.
+func (a *auth) token(ctx context.Context, t *trip, way challenge, need scopes) (string, error) {
 	cred, err := a.credential(ctx, t.repo)
 	if err != nil {
 		return "", err

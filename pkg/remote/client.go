@@ -24,6 +24,7 @@ type client struct {
 	base *url.URL // scheme and host on the wire: the registry's origin
 	opts Options
 	auth *auth // the top of the stack of RoundTrippers
+	pace *Pace
 
 	transports []*http.Transport // its bottom
 
@@ -42,6 +43,7 @@ type call struct {
 
 	Body   func() (io.ReadCloser, error) // opens the body anew for each try; nil is none
 	Length int64                         // of the body in bytes; -1 is unknown (chunked transfer)
+	Expect int64                         // bytes of the answer, where they may be many: large transfers take turns
 
 	Once bool  // do not retry: the caller goes on itself
 	Want []int // statuses that are answers; empty is any 2xx
@@ -56,7 +58,10 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, warned: map[string]bool{}}
+	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}}
+	if c.pace == nil {
+		c.pace = NewPace(PaceOptions{Now: opts.Now})
+	}
 	c.ranging, c.buffers = defaultRanging(), newBuffers(rangeSize, rangeBuffers)
 	c.base = &url.URL{Scheme: "https", Host: host}
 	switch {

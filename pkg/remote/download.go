@@ -90,7 +90,7 @@ func (r *repository) openBlob(ctx context.Context, d store.Descriptor, offset in
 func (r *repository) getFrom(ctx context.Context, d store.Descriptor, offset int64) (rc io.ReadCloser, skip int64, err error) {
 	req := r.request(wire.BlobGet)
 	req.Digest = d.Digest
-	get := call{Request: req, Want: []int{http.StatusOK}}
+	get := call{Request: req, Expect: d.Size - offset, Want: []int{http.StatusOK}}
 	var resp *http.Response
 	if offset > 0 {
 		part := get
@@ -239,7 +239,7 @@ func (b *resuming) reopen() (err error) {
 			return err
 		}
 	}
-	b.rc, b.skip, err = b.repo.getFrom(b.ctx, b.desc, b.at)
+	b.rc, b.skip, err = b.repo.getFrom(urgent(b.ctx), b.desc, b.at) // whoever takes the bytes may have its place already
 	if err != nil {
 		b.rc = nil
 		return fmt.Errorf("going on after %d of %d bytes: %w", b.at, b.desc.Size, err)

@@ -34,6 +34,15 @@ func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.Clone(ctx)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = &sending{body: req.Body, w: w}
+		if open := req.GetBody; open != nil { // net/http sends again what a connection that died took nothing of
+			out.GetBody = func() (io.ReadCloser, error) {
+				body, err := open()
+				if err != nil {
+					return nil, err
+				}
+				return &sending{body: body, w: w}, nil
+			}
+		}
 	} else {
 		w.sent = true
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,15 +76,20 @@ func clientOf(t *testing.T, s *heard, opts Options) (*client, *[]time.Duration) 
 	if !plain && opts.CAFile == "" && len(opts.CertDirs) == 0 {
 		opts.CAFile = caFile(t, s)
 	}
+	waits := &[]time.Duration{}
+	var slept atomic.Int64
+	if opts.Now == nil {
+		opts.Now = func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
+	}
 	c, err := newClient(u.Host, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.close)
-	waits := &[]time.Duration{}
 	for _, layer := range []http.RoundTripper{c.auth.next, c.auth.realm} {
 		layer.(*retry).sleep = func(ctx context.Context, d time.Duration) error {
 			*waits = append(*waits, d)
+			slept.Add(int64(d))
 			return ctx.Err()
 		}
 	}

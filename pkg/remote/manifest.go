@@ -251,62 +251,6 @@ func (r *repository) checkPut(m store.Manifest, tags []string) (*store.Descripto
 	return o.Subject, nil
 }
 
-// putFirst sends the manifest by its first tag, or by digest: without tags, and
-// where the registry would choose sha256 for a tag. It gives the tags that are
-// left: of several tags in a query only those are set that the registry gives
-// back (distribution-spec "Pushing manifests": OCI-Tag).
-func (r *repository) putFirst(ctx context.Context, m store.Manifest, tags []string) (*http.Response, []string, error) {
-	req := r.request(wire.ManifestPut)
-	req.Ref = m.Digest.String()
-	other := m.Digest.Algorithm() != digest.Canonical
-	several := len(tags) > 1 && r.known.of(store.AbilityMultiTag) == store.Yes
-	if len(tags) == 0 || len(tags) > maxTagsPerPut || !other && !several {
-		if len(tags) > 0 && !other {
-			req.Ref, tags = tags[0], tags[1:]
-		}
-		resp, err := r.put(ctx, m, req)
-		return resp, tags, err
-	}
-	req.Tags = tags
-	resp, err := r.put(ctx, m, req)
-	if err != nil {
-		return nil, nil, err
-	}
-	set := echoedTags(resp)
-	answer := store.No
-	if len(set) > 0 {
-		answer = store.Yes
-	}
-	r.known.learn(store.AbilityMultiTag, answer, answered(req, resp, "OCI-Tag"))
-	return resp, slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return slices.Contains(set, t) }), nil
-}
-
-// maxTagsPerPut is how many tags every registry that takes several takes in
-// one PUT (distribution-spec "Pushing manifests").
-const maxTagsPerPut = 10
-
-// echoedTags reads OCI-Tag: several headers, or one with commas.
-func echoedTags(resp *http.Response) []string {
-	var tags []string
-	for _, v := range resp.Header.Values("OCI-Tag") {
-		for t := range strings.SplitSeq(v, ",") {
-			tags = append(tags, strings.TrimSpace(t))
-		}
-	}
-	return tags
-}
-
-func (r *repository) putTags(ctx context.Context, m store.Manifest, tags []string) error {
-	for _, tag := range tags {
-		req := r.request(wire.ManifestPut)
-		req.Ref = tag
-		if _, err := r.put(ctx, m, req); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // put sends a manifest, until what it names has come to rest.
 func (r *repository) put(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
 	for try := 0; ; try++ {

@@ -33,9 +33,19 @@ type Options struct {
 	// Credentials finds user names and passwords; nil is anonymous.
 	Credentials Credentials
 
+	// Actions are what will be done to the repository, of pull, push and delete,
+	// and MountFrom the repositories of the registry that blobs may be mounted
+	// from: the first token is asked for with all of it. Nothing is to ask for
+	// what each request needs.
+	Actions   []string
+	MountFrom []string
+
 	// Referrers pins the way in which referrers are kept.
 	Referrers ReferrersMode
 
+	// Pace decides when requests are sent. Clients that share one are bounded
+	// together; nil is one of its own, which adapts.
+	Pace *Pace
 	// Retries is how often a request is sent again, and MaxWait how long all
 	// waiting without progress may take; 0 is DefaultRetries, DefaultMaxWait,
 	// below 0 is never.

@@ -124,7 +124,8 @@ func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset 
 	}
 	r.known.learn(store.AbilityRanges, store.Yes, answered(r.blobGet(d), resp, "Content-Range"))
 	b := &ranged{
-		ctx: ctx, repo: r, desc: d, ranges: ranges, stop: stop, at: offset,
+		// Who reads may hold a place at this very origin; the buffers bound the ranges.
+		ctx: ctx, repo: r, desc: d, ranges: urgent(ranges), stop: stop, at: offset,
 		next: first.to, ahead: []*piece{first}, etag: resp.Header.Get("ETag"),
 	}
 	if !sameOrigin(resp.Request.URL, r.client.base) {
@@ -159,7 +160,7 @@ func (r *repository) blobGet(d store.Descriptor) wire.Request {
 // the place that it redirected an earlier request to.
 func (r *repository) getPart(ctx context.Context, d store.Descriptor, from, to int64, via *url.URL) (*http.Response, error) {
 	return r.client.do(ctx, call{
-		Request: r.blobGet(d), Location: via,
+		Request: r.blobGet(d), Location: via, Expect: to - from,
 		Header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to-1)}},
 		Want:   []int{http.StatusOK, http.StatusPartialContent},
 	})

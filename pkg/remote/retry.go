@@ -35,6 +35,7 @@ const (
 // what they change; callers mark the rest as once.
 type retry struct {
 	next    http.RoundTripper
+	pace    *Pace
 	tries   int           // further tries; 0 or less is none
 	maxWait time.Duration // of all waiting
 	now     func() time.Time
@@ -44,7 +45,7 @@ type retry struct {
 
 func (c *client) retry(next http.RoundTripper) *retry {
 	return &retry{
-		next: next, tries: c.opts.Retries, maxWait: c.opts.MaxWait,
+		next: next, pace: c.pace, tries: c.opts.Retries, maxWait: c.opts.MaxWait,
 		now: c.opts.Now, sleep: waitFor, events: c.opts.Events,
 	}
 }
@@ -62,25 +63,33 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, errors.Join(trip.blamed(), discard(resp))
 		}
 		why, limit := reason(req, resp, err)
-		if why == "" || trip.once || try > min(r.tries, limit) {
+		if why == "" || r.tries <= 0 || try > min(r.tries, limit) && !trip.once {
 			if try > 1 && why != "" {
 				trip.remark(fmt.Sprintf("tried %d times", try))
 			}
 			return resp, err
 		}
-		wait := min(schedule.NextBackOff(), maxWait)
-		if asked, ok := retryAfter(resp, r.now()); ok {
-			wait = max(asked, wait)
-		}
+		asked := retryAfter(resp, r.now())
+		wait := max(asked, min(schedule.NextBackOff(), maxWait))
 		if waited+wait > r.maxWait {
-			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), r.maxWait))
+			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), max(0, r.maxWait)))
 			return resp, err
 		}
+		switch {
+		// Who answered is not always who was asked: a redirect led there. What
+		// another request was told already is no news.
+		case asked > 0 && r.pace.pause(resp.Request.URL, wait):
+			r.tell(req, fmt.Sprintf("%s: waiting %v (asked by the registry)", why, wait.Round(10*time.Millisecond)))
+		case asked == 0 && !trip.once:
+			r.tell(req, fmt.Sprintf("%s; try %d in %v", why, try+1, wait.Round(10*time.Millisecond)))
+		}
+		if trip.once {
+			return resp, err
+		}
+		if asked > 0 {
+			wait += spread(wait)
+		}
 		_ = discard(resp)
-		r.events.Emit(store.Event{
-			Kind: store.Retrying, Name: req.Method + " " + redactURL(req.URL),
-			Text: fmt.Sprintf("%s; try %d in %v", why, try+1, wait.Round(10*time.Millisecond)),
-		})
 		if err := r.sleep(req.Context(), wait); err != nil {
 			return nil, err
 		}
@@ -89,6 +98,10 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+func (r *retry) tell(req *http.Request, text string) {
+	r.events.Emit(store.Event{Kind: store.Retrying, Name: req.Method + " " + redactURL(req.URL), Text: text})
 }
 
 func discard(resp *http.Response) error {
@@ -162,22 +175,22 @@ func final(err error) bool {
 const maxRetryAfter = 365 * 24 * time.Hour
 
 // retryAfter is the wait that a 429 or 503 asks for, in seconds or as a date
-// (RFC 9110 section 10.2.3). A date is compared with the registry's own, so
-// that a wrong clock on either side does no harm.
-func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+// (RFC 9110 section 10.2.3); 0 is none. A date is compared with the registry's
+// own, so that a wrong clock on either side does no harm.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
-		return 0, false
+		return 0
 	}
 	value := resp.Header.Get("Retry-After")
 	if s, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second, true
+		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter), true
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }

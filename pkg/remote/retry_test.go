@@ -69,7 +69,8 @@ func TestWhatIsTriedAgain(t *testing.T) {
 			if len(events) != c.tries-1 || len(*waits) != c.tries-1 {
 				t.Errorf("%d events, %d waits; want %d", len(events), len(*waits), c.tries-1)
 			}
-			if c.wait > 0 && (*waits)[0] != c.wait {
+			// In full, and a little more by chance: others were told the same.
+			if c.wait > 0 && ((*waits)[0] < c.wait || (*waits)[0] > c.wait+maxJitter) {
 				t.Errorf("waited %v, want %v", (*waits)[0], c.wait)
 			}
 			for i, d := range *waits {

@@ -22,7 +22,7 @@ const (
 )
 
 // stack is how requests reach the registry: what is above asks more often,
-// what is below knows less. Token requests take the same way without auth and
+// what is below knows less: auth, retry, redirect, origin, pace, limit, trace. Token requests take the same way without auth and
 // redirect, and may carry a credential to the realm's origin.
 func (c *client) stack() (*auth, error) {
 	conf, err := c.opts.tlsConfig(c.host)
@@ -31,7 +31,9 @@ func (c *client) stack() (*auth, error) {
 	}
 	wire := func(t *http.Transport) http.RoundTripper {
 		c.transports = append(c.transports, t)
-		return &limit{next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall, commit: c.opts.Commit}
+		return &paced{pace: c.pace, next: &limit{
+			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall, commit: c.opts.Commit,
+		}}
 	}
 	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
 	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other}

@@ -17,6 +17,7 @@ type trip struct {
 	scopes scopes // what the call needs to be allowed
 	once   bool   // not to be retried
 	stores bool   // the registry stores something before it answers
+	expect int64  // bytes of the answer's body, as far as known
 
 	mu        sync.Mutex
 	note      string // why no further try was made
@@ -30,7 +31,7 @@ func newTrip(c call) *trip {
 	method := c.Request.Method()
 	return &trip{
 		repo: c.Request.Repo, scopes: newScopes(c.Request.Scope(), c.Request.MountScope()), once: c.Once,
-		stores: method == http.MethodPut || c.Body != nil,
+		stores: method == http.MethodPut || c.Body != nil, expect: c.Expect,
 	}
 }
 

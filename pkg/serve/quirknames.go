@@ -174,6 +174,9 @@ func otherQuirks() []quirk {
 		flag("extensions", "lists its extensions: none (zot)", func(q *Quirks) *bool { return &q.Extensions }),
 		status("options", "to OPTIONS of content: 200 with Allow (Distribution) or 204 (zot)", func(q *Quirks) *int { return &q.OptionsStatus },
 			http.StatusOK, http.StatusNoContent),
+		with("busy=N", "429 with Retry-After: 1 to the first N requests", func(q *Quirks) *int { return &q.Busy }, readCount),
+		with("at-once=N", "429 above N requests at once", func(q *Quirks) *int { return &q.AtOnce }, readCount),
+		with("rate=N", "429 with Retry-After: 1 above N requests in a second (ECR)", func(q *Quirks) *int { return &q.Rate }, readCount),
 		with("warning=TEXT", "a Warning with every answer", func(q *Quirks) *string { return &q.Warning }, readWarning),
 	}
 }

@@ -108,6 +108,9 @@ type Quirks struct {
 	Extensions       bool   // lists its extensions, of which it has none: zot
 	OptionsStatus    int    // 200 with Allow (Distribution) or 204 (zot) on OPTIONS of content
 	Warning          string // text of a Warning with every answer
+	Busy             int    // 429 with Retry-After to this many requests, then no more
+	AtOnce           int    // 429 above this many requests at once
+	Rate             int    // 429 with Retry-After above this many requests in a second: ECR
 }
 
 // Answer is a refusal: a status, and a code of distribution-spec "Error Codes",

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/serve"
@@ -312,11 +313,47 @@ var blobQuirkCases = map[string]func(g *rig, m string){
 	},
 }
 
+// loadQuirkCases are those of a registry that has too much to do.
+var loadQuirkCases = map[string]func(g *rig, m string){
+	"busy=2": func(g *rig, _ string) {
+		for range 2 {
+			g.header(g.want(g.do("GET", "/v2/", ""), "429 TOOMANYREQUESTS"), "Retry-After: 1")
+		}
+		g.want(g.do("GET", "/v2/", ""), "200")
+	},
+	"at-once=1": func(g *rig, _ string) {
+		body, feed := io.Pipe()
+		done := make(chan reply)
+		go func() { done <- g.send("POST", "/v2/a/blobs/uploads/?digest="+sum("slow"), body) }()
+		_, _ = io.WriteString(feed, "sl")
+		r := g.do("GET", "/v2/", "")
+		for ; r.status == 200; r = g.do("GET", "/v2/", "") { // the other is on its way yet
+			time.Sleep(time.Millisecond)
+		}
+		g.header(g.want(r, "429 TOOMANYREQUESTS"), "Retry-After: ")
+		_, _ = io.WriteString(feed, "ow")
+		feed.Close()
+		g.want(<-done, "201")
+		g.want(g.do("GET", "/v2/", ""), "200")
+	},
+	"rate=3": func(g *rig, _ string) {
+		now := time.Now()
+		q, _ := serve.ParseQuirks("rate=3")
+		g = start(g.T, serve.Options{Quirks: q, Now: func() time.Time { return now }})
+		for range 3 {
+			g.want(g.do("GET", "/v2/", ""), "200")
+		}
+		g.header(g.want(g.do("GET", "/v2/", ""), "429 TOOMANYREQUESTS"), "Retry-After: 1")
+		now = now.Add(time.Second)
+		g.want(g.do("GET", "/v2/", ""), "200")
+	},
+}
+
 // allQuirkCases are the cases of all quirks.
 func allQuirkCases() map[string]func(g *rig, m string) {
 	all := maps.Clone(quirkCases)
 	for _, more := range []map[string]func(g *rig, m string){
-		manifestQuirkCases, referrersQuirkCases, listQuirkCases, deleteQuirkCases, uploadQuirkCases, blobQuirkCases,
+		manifestQuirkCases, referrersQuirkCases, listQuirkCases, deleteQuirkCases, uploadQuirkCases, blobQuirkCases, loadQuirkCases,
 	} {
 		maps.Copy(all, more)
 	}

@@ -33,6 +33,7 @@ type Server struct {
 	tokens  *tokens // nil where Options.Bearer is
 	secret  []byte  // of the signatures of redirected blobs
 	aliases aliases
+	load    load
 }
 
 // call is a request on its way: as HTTP, as the protocol reads it, and the
@@ -93,10 +94,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// distribution-spec "Warnings": the code is 299, the agent is unknown.
 		a.Header().Set("Warning", "299 - "+quoted(text))
 	}
-	var err error
-	if s.tokens != nil && r.URL.Path == tokenPath {
+	leave, err := s.enter()
+	switch {
+	case err != nil:
+	case s.tokens != nil && r.URL.Path == tokenPath:
+		defer leave()
 		err = s.tokens.serve(a, r)
-	} else {
+	default:
+		defer leave()
 		err = s.dispatch(a, r)
 	}
 	if err != nil {
