@@ -29,6 +29,7 @@ type backupOptions struct {
 
 func newBackup(a *app) *cobra.Command {
 	o := &backupOptions{}
+	o.connections = several
 	cmd := &cobra.Command{
 		Use:   "backup [flags] {REGISTRY/REPOSITORY[:TAG[,TAG...]]...|--all REGISTRY[/NAMESPACE]} --output PATH",
 		Short: "Keep repositories in a directory or a tar file",

@@ -35,6 +35,7 @@ type copyOptions struct {
 func newCopy(a *app) *cobra.Command {
 	o := &copyOptions{}
 	o.from.prefix, o.to.prefix = "from-", "to-"
+	o.from.connections, o.to.connections = several, several
 	cmd := &cobra.Command{
 		Use:     "cp [flags] {SOURCE{:TAG|@DIGEST} DESTINATION[:TAG[,TAG...]]|--all-tags SOURCE DESTINATION}",
 		Aliases: []string{"copy"},

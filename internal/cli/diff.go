@@ -32,6 +32,7 @@ type diffOptions struct {
 func newDiff(a *app) *cobra.Command {
 	o := &diffOptions{}
 	o.from.prefix, o.to.prefix = "from-", "to-"
+	o.from.connections, o.to.connections = several, several
 	cmd := &cobra.Command{
 		Use:   "diff [flags] A[:TAG|@DIGEST] B[:TAG|@DIGEST]|./DIR",
 		Short: "Show in what two artifacts or repositories differ, and why",

@@ -40,6 +40,7 @@ const showManifests = true
 
 func newDiscover(a *app) *cobra.Command {
 	o := &discoverOptions{}
+	o.connections = several
 	cmd := &cobra.Command{
 		Use:   "discover [flags] NAME{:TAG|@DIGEST}",
 		Short: "Show what refers to an artifact",

@@ -58,6 +58,7 @@ them are restored, below the namespace if there is one.`,
 	fs.BoolVar(&o.all, "all", false, "the argument is REGISTRY[/NAMESPACE]: restore every repository of the backup")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
+	o.connections = several
 	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)

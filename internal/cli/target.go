@@ -27,7 +27,12 @@ type targetFlags struct {
 
 	actions   []string // what the command does to the repository, for the token
 	mountFrom []string // repositories of the same registry that it may mount from
+
+	connections int // opened to a registry at once; 0 is one
 }
+
+// several connections are opened at once by commands that move several blobs.
+const several = 4
 
 // What commands do to a repository: a token is asked for once, with all of it.
 var (
@@ -164,7 +169,7 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 	if err := t.progress.patience.apply(a, &opts); err != nil {
 		return opts, err
 	}
-	opts.Actions, opts.MountFrom = t.actions, t.mountFrom
+	opts.Actions, opts.MountFrom, opts.Connections = t.actions, t.mountFrom, t.connections
 	opts.Events = sink
 	if t.progress.debug {
 		opts.Trace = a.streams.Err

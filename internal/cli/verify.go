@@ -23,6 +23,7 @@ type verifyOptions struct {
 
 func newVerify(a *app) *cobra.Command {
 	o := &verifyOptions{}
+	o.connections = several
 	cmd := &cobra.Command{
 		Use:   "verify [flags] NAME[:TAG[,TAG...]|@DIGEST]",
 		Short: "Prove every digest, size and link of what is stored",
