@@ -127,12 +127,17 @@ Exit codes:
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, suggestFlag(cmd, err)) })
-	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a),
-		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a), newBlob(a),
-		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
-		newLogin(a), newLogout(a), newServe(a), newVersion(a),
-	)
+	for _, g := range commandGroups {
+		root.AddGroup(&g)
+	}
+	addGroup(root, groupMove, newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a))
+	addGroup(root, groupLook, newDiscover(a), newResolve(a), newVerify(a), newDiff(a))
+	addGroup(root, groupNames, newRepo(a), newTag(a), newUntag(a))
+	addGroup(root, groupPart, newManifest(a), newBlob(a))
+	addGroup(root, groupOther, newLogin(a), newLogout(a), newProbe(a), newConvert(a), newServe(a), newVersion(a))
+	root.SetCompletionCommandGroupID(groupOther)
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetUsageFunc(a.printUsage)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
 	settle(root, a.name)
 	return root
