@@ -234,13 +234,30 @@ func (f *progressFlags) start(a *app, verbs ui.Verbs) (told, error) {
 	}
 	t := told{seen: &ui.Recorder{}}
 	show, finish := ui.Progress(mode, verbs, a.streams)
+	if mode != ui.ModeJSON {
+		show = f.worthTelling(show)
+	}
 	t.sink, t.finish = ui.Tee(show, t.seen.Event), finish
 	return t, nil
+}
+
+// worthTelling leaves out what makes no difference to anybody and happens on
+// every push to the most common registry; --debug and results have it.
+func (f *progressFlags) worthTelling(show store.Sink) store.Sink {
+	if f.debug {
+		return show
+	}
+	return func(e store.Event) {
+		if e.Kind != store.Fallback || !ui.IsDetail(e.Choice) {
+			show(e)
+		}
+	}
 }
 
 // quiet tells fallbacks and warnings only: for commands that move nothing large.
 func (f *progressFlags) quiet(a *app) told {
 	show, finish := ui.Progress(ui.ModePlain, ui.Verbs{}, a.streams)
+	show = f.worthTelling(show)
 	t := told{seen: &ui.Recorder{}, finish: finish}
 	t.sink = ui.Tee(func(e store.Event) {
 		if e.Kind == store.Fallback || e.Kind == store.Warning || e.Kind == store.Retrying {
