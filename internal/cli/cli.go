@@ -131,7 +131,7 @@ Exit codes:
 		newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a),
 		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a), newBlob(a),
 		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
-		newLogin(a), newLogout(a), newServe(a), newVersion(a),
+		newLogin(a), newLogout(a), newServe(a), newVersion(a), newTemplates(),
 	)
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
 	settle(root, a.name)
@@ -162,7 +162,7 @@ func settle(cmd *cobra.Command, name string) {
 	for _, sub := range cmd.Commands() {
 		settle(sub, name)
 	}
-	if !cmd.Runnable() { // a group: cobra would take any word after it
+	if !cmd.Runnable() && cmd.HasSubCommands() { // a group: cobra would take any word after it
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 }
@@ -172,6 +172,9 @@ func settle(cmd *cobra.Command, name string) {
 func unknownCommand(root *cobra.Command, args []string) (*cobra.Command, error) {
 	root.InitDefaultHelpCmd()
 	cmd, rest, err := root.Find(args)
+	if err == nil && cmd.Name() == "help" && cmd.Parent() == root { // what is asked about has to be there
+		cmd, rest, err = root.Find(rest)
+	}
 	word := ""
 	if len(rest) > 0 {
 		word = rest[0]

@@ -83,7 +83,7 @@ A table has one level unless --depth says otherwise.`,
 		forms = append(forms, string(f))
 	}
 	fs.StringVar(&o.format, "format", string(ui.KindTree), "`FORM` of the result: "+strings.Join(forms, ", ")+"; go-template takes =TEMPLATE")
-	fs.StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	fs.StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", forms...)
 	fs.StringVarP(&o.output, "output", "o", "", "")
 	_ = fs.MarkHidden("output") // ORAS's old name of --format

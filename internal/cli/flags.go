@@ -112,6 +112,9 @@ func (f *remoteFlags) given(a *app) (remote.Credential, error) {
 	c := remote.Credential{Username: f.username, Password: f.password, IdentityToken: f.identityToken}
 	if f.passwordFromStdin || f.identityTokenStdin {
 		secret, err := readSecret(a.streams.In)
+		if err == nil && secret == "" { // of a CI job without its secret, say
+			err = fmt.Errorf("%w: the password or token on standard input is empty", store.ErrUsage)
+		}
 		if err != nil {
 			return c, err
 		}
@@ -182,7 +185,7 @@ type formatFlags struct{ format, template string }
 
 func (f *formatFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "format", string(ui.KindText), "`FORM` of the result: text, json or go-template[=TEMPLATE]")
-	cmd.Flags().StringVar(&f.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	cmd.Flags().StringVar(&f.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "json", "go-template")
 }
 

@@ -119,7 +119,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if sub.Name() == "help" || sub.Name() == "completion" {
+			if sub.Name() == "help" || sub.Name() == "completion" || sub.IsAdditionalHelpTopicCommand() {
 				continue
 			}
 			if sub.Short == "" || sub.HasAvailableSubCommands() == (sub.Example != "") {
