@@ -278,6 +278,9 @@ func title(page []byte) string {
 	return html.UnescapeString(string(page[start+len("<title>") : end]))
 }
 
+// notFound are the words of store.ErrNotFound.
+const notFound = "not found"
+
 // Error is a line such as
 // "PUT https://reg.io/v2/app/manifests/v1: 403 DENIED: requested access is denied".
 // What is not there is "not found" in it, whatever the registry calls it: the
@@ -288,7 +291,7 @@ func (e *Error) Error() string {
 	missing := e.Unwrap() == store.ErrNotFound
 	switch uncoded := len(e.Errors) == 0 || e.Errors[0].Code == ""; {
 	case uncoded && missing:
-		b.WriteString(" " + store.ErrNotFound.Error())
+		b.WriteString(" " + notFound)
 	case uncoded:
 		b.WriteString(strings.TrimRight(" "+http.StatusText(e.Status), " "))
 	}
@@ -302,8 +305,8 @@ func (e *Error) Error() string {
 		}
 		b.WriteString(sep + " " + info.String())
 	}
-	if missing && !strings.Contains(b.String(), store.ErrNotFound.Error()) {
-		b.WriteString(": " + store.ErrNotFound.Error())
+	if missing && !strings.Contains(b.String(), notFound) {
+		b.WriteString(": " + notFound)
 	}
 	if e.Anonymous {
 		b.WriteString(" (no credentials are known for it)")
