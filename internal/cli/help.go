@@ -78,7 +78,7 @@ func printCommands(out io.Writer, cmd *cobra.Command) {
 	list := func(title string, of func(*cobra.Command) bool) {
 		heading := "\n" + title + ":\n"
 		for _, c := range cmd.Commands() {
-			if of(c) && (c.IsAvailableCommand() || c.Name() == "help") {
+			if of(c) && (c.IsAvailableCommand() || c.Name() == "help" || c.IsAdditionalHelpTopicCommand()) {
 				fmt.Fprintf(out, "%s  %-*s %s\n", heading, c.NamePadding(), c.Name(), c.Short)
 				heading = ""
 			}
@@ -87,7 +87,8 @@ func printCommands(out io.Writer, cmd *cobra.Command) {
 	for _, g := range cmd.Groups() {
 		list(g.Title, func(c *cobra.Command) bool { return c.GroupID == g.ID })
 	}
-	list("Commands", func(c *cobra.Command) bool { return c.GroupID == "" })
+	list("Commands", func(c *cobra.Command) bool { return c.GroupID == "" && c.IsAvailableCommand() })
+	list("Help topics", func(c *cobra.Command) bool { return c.IsAdditionalHelpTopicCommand() })
 }
 
 // flagColumn is where the text about a flag begins. A longer flag has a line
