@@ -181,6 +181,11 @@ func (c *copier) putBlob(ctx context.Context, w wanted) error {
 	}
 	b, err := c.blob(ctx, d)
 	if err == nil {
+		if c.opensAhead(b) {
+			var stop func()
+			b, stop = openAhead(ctx, b)
+			defer stop()
+		}
 		_, err = c.put(ctx, b)
 	}
 	if err != nil && errors.Is(err, store.ErrNotFound) && len(d.URLs) > 0 {
