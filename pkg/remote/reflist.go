@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +23,7 @@ import (
 const (
 	listTries  = 30
 	listSettle = 100 * time.Millisecond // at least; longer where the registry is slow
+	crowded    = 3                      // times as long where others are at work
 )
 
 // refList is the list of referrers under a tag.
@@ -98,14 +98,15 @@ func (r *repository) writeList(ctx context.Context, l *refList) error {
 	return err
 }
 
-// addToList adds an entry to the subject's list.
-func (r *repository) addToList(ctx context.Context, subject digest.Digest, d store.Descriptor) error {
-	return r.changeList(ctx, subject, listChange{entry: d})
+// addToList adds an entry to the list of the link's subject.
+func (r *repository) addToList(ctx context.Context, l *linking, d store.Descriptor) error {
+	return r.changeList(ctx, l, listChange{entry: d})
 }
 
 // dropFromList removes the entry of a referrer that was deleted.
 func (r *repository) dropFromList(ctx context.Context, subject, referrer digest.Digest) error {
-	return r.changeList(ctx, subject, listChange{entry: store.Descriptor{Digest: referrer}, drop: true})
+	l := &linking{subject: subject, arrived: func() {}}
+	return r.changeList(ctx, l, listChange{entry: store.Descriptor{Digest: referrer}, drop: true})
 }
 
 // listChange is an entry that should be in a list, or not.
@@ -127,97 +128,35 @@ func (c listChange) apply(l *refList) bool {
 	return true
 }
 
-// lists are the changes to lists of referrers that come from this process.
-// One writer is at work on a list at a time: nobody here needs to lose. What
-// arrives meanwhile waits together and is written at once, because each write
-// takes the time that others need to show.
-type lists struct {
-	locks
-	mu      sync.Mutex
-	waiting map[digest.Digest]*listBatch // by subject
+// change is what is to be done to a subject's list.
+type change struct {
+	subject digest.Digest
+	entries []listChange
 }
 
-// listBatch is what is written at once. Its first change brings the others along.
-type listBatch struct {
-	changes []listChange
-	done    chan struct{} // closed when err is set
-	err     error
-}
-
-// join adds a change to the batch that waits; first is true where it is a new one.
-func (q *lists) join(subject digest.Digest, c listChange) (b *listBatch, first bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if b = q.waiting[subject]; b == nil {
-		b, first = &listBatch{done: make(chan struct{})}, true
-		if q.waiting == nil {
-			q.waiting = map[digest.Digest]*listBatch{}
-		}
-		q.waiting[subject] = b
-	}
-	// Of two changes about one referrer the later one holds; together they
-	// would never be done.
-	b.changes = slices.DeleteFunc(b.changes, func(old listChange) bool { return old.entry.Digest == c.entry.Digest })
-	b.changes = append(b.changes, c)
-	return b, first
-}
-
-// take closes the batch that waits: what comes now begins the next.
-func (q *lists) take(subject digest.Digest) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.waiting, subject)
-}
-
-// changeList makes a change to a list until it lasts, together with those that
-// arrive while it waits.
-func (r *repository) changeList(ctx context.Context, subject digest.Digest, c listChange) error {
-	for {
-		b, first := r.lists.join(subject, c)
-		if first {
-			unlock, err := r.lists.lock(ctx, subject)
-			r.lists.take(subject)
-			if b.err = err; err == nil {
-				b.err = r.writeChanges(ctx, subject, b.changes)
-				unlock()
-			}
-			close(b.done)
-			return b.err
-		}
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		// That who wrote was given up is no reason for the others.
-		given := errors.Is(b.err, context.Canceled) || errors.Is(b.err, context.DeadlineExceeded)
-		if !given || ctx.Err() != nil {
-			return b.err
-		}
-	}
-}
-
-// writeChanges makes changes to a list until they last.
+// writeChanges makes changes to a list until they last. l is the list where it
+// was read already, from the time began on.
 //
 // Another writer that read the list before our PUT writes it without our
 // change. It does that within the time of a GET and a PUT, so the list is read
-// back after more than that; and once more, later, when somebody else was seen
-// at work.
-func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, changes []listChange) error {
+// back when as long has passed once more as ours took. Where somebody else was
+// seen at work it is more, and the change has to be seen twice.
+func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, began time.Time) (err error) {
 	var written digest.Digest // by us, "" before the first time
-	proofs := 1               // how often the change must still be seen
-	for try := 0; try < listTries; {
-		began := r.client.opts.Now()
-		l, err := r.readList(ctx, subject)
-		if err != nil {
-			return err
+	proofs, alone := 1, true  // how often the change must still be seen; nobody else was
+	for try := 0; try < listTries; l = nil {
+		if l == nil {
+			began = r.client.opts.Now()
+			if l, err = r.readList(ctx, todo.subject); err != nil {
+				return err
+			}
 		}
 		if l.other != "" {
 			return fmt.Errorf("%w: the tag %s should be a list of referrers, but is %s; it is left as it is",
 				store.ErrExists, l.tag, l.other)
 		}
 		changed := false
-		for _, c := range changes {
+		for _, c := range todo.entries {
 			changed = c.apply(l) || changed
 		}
 		switch {
@@ -225,7 +164,7 @@ func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, ch
 			return nil // it was so before
 		case changed:
 			if written != "" {
-				proofs = 2 // somebody writes at the same time
+				proofs, alone = 2, false // somebody writes at the same time
 			}
 			if err := r.writeList(ctx, l); err != nil {
 				return err
@@ -234,18 +173,29 @@ func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, ch
 			try++
 		case l.digest != written:
 			// Ours is in it, and somebody else's too.
-			written, proofs = l.digest, max(proofs, 2)-1
+			written, proofs, alone = l.digest, max(proofs, 2)-1, false
 		default:
 			proofs--
 		}
 		if proofs == 0 {
 			return nil
 		}
-		settle := max(r.settle, 3*r.client.opts.Now().Sub(began))
-		if err := waitFor(ctx, settle+rand.N(settle)); err != nil {
+		if err := r.letOthersShow(ctx, r.client.opts.Now().Sub(began), alone); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: the list %s was overwritten %d times by others",
-		store.ErrUnavailable, wire.ReferrersTag(subject), listTries)
+		store.ErrUnavailable, wire.ReferrersTag(todo.subject), listTries)
+}
+
+// letOthersShow waits for writers who read a list before our PUT, by the time
+// that our own GET and PUT took. Where there are several they are not to come in
+// step, and keep each other waiting.
+func (r *repository) letOthersShow(ctx context.Context, took time.Duration, alone bool) error {
+	settle := max(r.settle, took)
+	if alone {
+		return waitFor(ctx, settle+rand.N(settle/2))
+	}
+	settle = max(r.settle, crowded*took)
+	return waitFor(ctx, settle+rand.N(settle))
 }
