@@ -67,14 +67,15 @@ type linking struct {
 	subject digest.Digest
 	entry   store.Manifest
 	arrived func() // of lists.announce
+	only    bool   // no other is on its way: nothing here will change the list before
 	early   *early
 }
 
 // beginLink announces a referrer that is about to be put. Where it is known that the
 // list of referrers is kept under a tag, the list is read meanwhile.
 func (r *repository) beginLink(ctx context.Context, m store.Manifest, subject digest.Digest) *linking {
-	l := &linking{subject: subject, entry: m, arrived: r.lists.announce(subject)}
-	if r.hasReferrersAPI() == store.No {
+	l := &linking{subject: subject, entry: m}
+	if l.arrived, l.only = r.lists.announce(subject); l.only && r.hasReferrersAPI() == store.No {
 		l.early = r.readEarly(ctx, subject)
 	}
 	return l

@@ -34,9 +34,9 @@ type arrivals struct {
 	none chan struct{} // closed when n is 0 again
 }
 
-// announce says that a change is on its way. arrived is to be called when it has
-// joined, or does not come.
-func (q *lists) announce(subject digest.Digest) (arrived func()) {
+// announce says that a change is on its way, and whether it is the only one.
+// arrived is to be called when it has joined, or does not come.
+func (q *lists) announce(subject digest.Digest) (arrived func(), only bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	a := q.coming[subject]
@@ -48,7 +48,7 @@ func (q *lists) announce(subject digest.Digest) (arrived func()) {
 		q.coming[subject] = a
 	}
 	a.n++
-	return sync.OnceFunc(func() {
+	arrived = sync.OnceFunc(func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if a.n--; a.n > 0 {
@@ -59,6 +59,7 @@ func (q *lists) announce(subject digest.Digest) (arrived func()) {
 			delete(q.coming, subject)
 		}
 	})
+	return arrived, a.n == 1 && q.waiting[subject] == nil
 }
 
 // await waits for the changes that are on their way now. What is announced later

@@ -246,7 +246,7 @@ func (r *repository) linkSubject(ctx context.Context, l *linking, resp *http.Res
 		r.known.learn(store.AbilityOCISubject, store.No, answered(req, resp, ""))
 	}
 	if mode != ReferrersTag {
-		if mode != ReferrersAPI && l.early == nil && r.known.of(store.AbilityReferrersAPI) != store.Yes {
+		if l.only && l.early == nil && mode != ReferrersAPI && r.known.of(store.AbilityReferrersAPI) != store.Yes {
 			l.early = r.readEarly(ctx, l.subject) // most who do not send OCI-Subject have no API
 		}
 		api, err := r.waitListed(ctx, l.subject, l.entry.Digest)

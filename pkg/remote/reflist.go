@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptrace"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -134,11 +136,30 @@ type change struct {
 	entries []listChange
 }
 
+func (c *change) apply(l *refList) (changed bool) {
+	for _, e := range c.entries {
+		changed = e.apply(l) || changed
+	}
+	return changed
+}
+
+// rescue adds to the change the entries that somebody else has written since base
+// was read, and that our write has taken away.
+func (c *change) rescue(seen, base *refList) {
+	for _, e := range seen.entries() {
+		ours := slices.ContainsFunc(c.entries, func(o listChange) bool { return o.entry.Digest == e.Digest })
+		if !ours && !base.has(e.Digest) {
+			c.entries = append(c.entries, listChange{entry: e})
+		}
+	}
+}
+
 // writeChanges makes changes to a list until they last. l is the list where it
 // was read already, from the time began on.
 //
-// Another writer that read the list before our PUT writes it without our
-// change. It does that within the time of a GET and a PUT, so the list is read
+// Another writer that read the list before our PUT writes it without our change.
+// It sees that when it looks at the list while its PUT is under way, unless it
+// looked before our PUT and wrote after it; and that we see, as the list is read
 // back when as long has passed once more as ours took. Where somebody else was
 // seen at work it is more, and the change has to be seen twice.
 func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, began time.Time) (err error) {
@@ -155,19 +176,22 @@ func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, 
 			return fmt.Errorf("%w: the tag %s should be a list of referrers, but is %s; it is left as it is",
 				store.ErrExists, l.tag, l.other)
 		}
-		changed := false
-		for _, c := range todo.entries {
-			changed = c.apply(l) || changed
-		}
+		base := *l
+		base.index.Manifests = slices.Clone(l.index.Manifests)
+		changed := todo.apply(l)
 		switch {
 		case !changed && written == "":
 			return nil // it was so before
 		case changed:
-			if written != "" {
+			seen, err := r.writeWatching(ctx, todo.subject, l)
+			if err != nil {
+				return err
+			}
+			if other := seen != nil && seen.digest != base.digest && seen.digest != l.digest; other || written != "" {
 				proofs, alone = 2, false // somebody writes at the same time
 			}
-			if err := r.writeList(ctx, l); err != nil {
-				return err
+			if seen != nil {
+				todo.rescue(seen, &base)
 			}
 			written = l.digest
 			try++
@@ -188,9 +212,29 @@ func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, 
 		store.ErrUnavailable, wire.ReferrersTag(todo.subject), listTries)
 }
 
-// letOthersShow waits for writers who read a list before our PUT, by the time
-// that our own GET and PUT took. Where there are several they are not to come in
-// step, and keep each other waiting.
+// writeWatching writes a list, and reads it once the request is on its way: what
+// others have written since it was read before shows, although it is written over.
+// It gives nil where that cannot be seen.
+func (r *repository) writeWatching(ctx context.Context, subject digest.Digest, l *refList) (seen *refList, err error) {
+	away := make(chan struct{})
+	leave := sync.OnceFunc(func() { close(away) })
+	sending := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { leave() }})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		<-away
+		if now, err := r.readList(ctx, subject); err == nil {
+			seen = now
+		}
+	})
+	err = r.writeList(sending, l)
+	leave()
+	watching.Wait()
+	return seen, err
+}
+
+// letOthersShow waits for writers who looked at a list before our PUT and write
+// it after that, by the time that our own GET and PUT took. Where there are
+// several they are not to come in step, and keep each other waiting.
 func (r *repository) letOthersShow(ctx context.Context, took time.Duration, alone bool) error {
 	settle := max(r.settle, took)
 	if alone {

@@ -79,7 +79,10 @@ func newTagRegistry(t *testing.T) (*tagRegistry, *repository) {
 }
 
 // linkTo is a link of something that was put already.
-func linkTo(r *repository) *linking { return &linking{subject: dgst, arrived: r.lists.announce(dgst)} }
+func linkTo(r *repository) *linking {
+	arrived, _ := r.lists.announce(dgst)
+	return &linking{subject: dgst, arrived: arrived}
+}
 
 func entryOf(name string) store.Descriptor {
 	return store.Descriptor{MediaType: store.MediaTypeImage, Digest: digest.FromString(name), Size: 1}

@@ -36,9 +36,9 @@ type repository struct {
 	name   string
 
 	known   knowledge
-	flights flights // uploads under way and done
-	lists   lists   // changes to referrers lists under way
-	kinds   kinds   // what was asked about kinds of manifests
+	flights flights       // uploads under way and done
+	lists   lists         // changes to referrers lists under way
+	kinds   kinds         // what was asked about kinds of manifests
 	settle  time.Duration // the least time in which other writers of a list show
 	fresh   time.Duration // for how long a list that was read may be the base of a change
 }
