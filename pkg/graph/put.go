@@ -63,7 +63,7 @@ func (c *copier) putTags(ctx context.Context, batch []*target, early map[digest.
 	}
 	for pass := last; pass >= 0; pass-- {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.limit())
+		group.SetLimit(c.opts.manifests())
 		for _, t := range batch {
 			if t.pass == pass && t.err == nil {
 				_, first := early[t.Digest]
@@ -215,7 +215,7 @@ func (c *copier) blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 func (c *copier) putNodes(ctx context.Context, nodes []*Node, tags map[digest.Digest][]string) error {
 	for _, level := range levels(nodes) {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.limit())
+		group.SetLimit(c.opts.manifests())
 		for _, n := range level {
 			names := tags[n.Digest]
 			if c.there[n.Digest] && len(names) == 0 {
