@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -370,26 +368,6 @@ func (l *layout) openBlob(ctx context.Context, d digest.Digest, offset int64) (i
 		return nil, l.fail(err)
 	}
 	return contextReadCloser{contextReader{ctx, f}, f}, nil
-}
-
-// Tags are sorted, so that a list can go on after a tag that was removed.
-func (l *layout) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		root, x, err := l.read(ctx)
-		if err != nil {
-			yield("", err)
-			return
-		}
-		_ = root.Close()
-		var tags []string
-		for _, e := range x.entries {
-			if e.tag != "" {
-				tags = append(tags, e.tag)
-			}
-		}
-		slices.Sort(tags)
-		yieldAfter(ctx, slices.Compact(tags), after, yield)
-	}
 }
 
 func (l *layout) Support() store.Support {
