@@ -207,6 +207,7 @@ func (c *copying) graphOptions() graph.CopyOptions {
 		Options:   graph.Options{Tags: c.dst.Tags, Concurrency: c.concurrency, Events: c.sink},
 		Referrers: c.recursive, ArtifactTypes: c.artifactTypes, DigestTags: c.digestTags, Force: c.force,
 		NoPreflight: c.noPreflight, SkipExtinct: c.skipExtinct, DryRun: c.dryRun, Host: c.dst.Host,
+		Together: c.dst.Scheme != store.SchemeRegistry,
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *copier) putTags(ctx context.Context, batch []*target, early map[digest.
 	}
 	for pass := last; pass >= 0; pass-- {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.limit())
+		group.SetLimit(c.opts.manifests())
 		for _, t := range batch {
 			if t.pass == pass && t.err == nil {
 				_, first := early[t.Digest]
@@ -251,7 +251,10 @@ const togetherMost = 1024
 // where the list of referrers is kept under a tag all that there are, so that
 // those of one subject are listed together. Most of them only wait for that.
 func (c *copier) manifestsAtOnce() int {
-	if c.opts.Referrers && c.dst.Support().Of(store.AbilityReferrersAPI) == store.No {
+	switch {
+	case c.opts.Together:
+		return max(batchSize, c.opts.limit())
+	case c.opts.Referrers && c.dst.Support().Of(store.AbilityReferrersAPI) == store.No:
 		return max(togetherMost, c.opts.limit())
 	}
 	return c.opts.limit()
