@@ -260,6 +260,8 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 		return &all, err
 	}
 	subject, listed := w.refersTo[d.Digest]
+	referrers, stop := w.listAhead(ctx, d)
+	defer stop()
 	m, err := w.src.Manifest(ctx, d.Digest.String())
 	strict := w.opts.OnError != nil
 	switch {
@@ -287,9 +289,7 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 		w.leaveOut(d, fmt.Sprintf("%s is listed as a referrer of %s, and does not name it as its subject", d.Digest, subject))
 		return nil, nil
 	}
-	if !w.above[d.Digest] && !w.known[d.Digest] {
-		n.Referrers, err = w.referrers(ctx, d)
-	}
+	n.Referrers, err = referrers()
 	return n, err
 }
 
