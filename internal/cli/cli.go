@@ -138,10 +138,11 @@ Exit codes:
 	return root
 }
 
-// settle finishes the tree: examples say the name that the program was called
-// by, and wrong arguments, unknown commands and flags that exclude each other
+// settle finishes the tree: texts and examples say the name that the program was
+// called by, and wrong arguments, unknown commands and flags that exclude each other
 // are usage errors everywhere.
 func settle(cmd *cobra.Command, name string) {
+	cmd.Long = strings.ReplaceAll(cmd.Long, "{name}", name)
 	cmd.Example = strings.ReplaceAll(cmd.Example, "{name}", name)
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {

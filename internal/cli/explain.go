@@ -41,7 +41,7 @@ var exitCodes = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed, not classified"},
 	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
-	{exitNo, "the answer is no: verify or validate found faults, diff differs, sync check is stale"},
+	{exitNo, "the answer is no: verify or validate found faults, diff differs"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
 	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},

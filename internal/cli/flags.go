@@ -256,7 +256,7 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 }
 
 // pinUsage is the help of --concurrency.
-const pinUsage = "blobs that move at once; given, also the requests that a registry gets at once, which else adapt to it"
+const pinUsage = "`NUMBER` of blobs that move at once; given, also the requests that a registry gets at once, which else adapt to it"
 
 // concurrencyFlag adds --concurrency, a number of at least 1.
 func concurrencyFlag(cmd *cobra.Command, to *int, otherwise int) {

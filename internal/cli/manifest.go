@@ -172,7 +172,7 @@ it can be read in one way only.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "put without asking first whether the registry takes it")
-	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although `manifest validate` finds errors in it")
+	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although it breaks its specification")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
 	o.actions = toPush

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// TestHelpTexts holds every help text against what a reader would stumble over:
+// a placeholder that was not filled in, a command that does not exist, a flag
+// whose value has no name, or that has one and takes none.
+func TestHelpTexts(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, text := range []string{cmd.Short, cmd.Long, cmd.Example} {
+			if strings.Contains(text, "{name}") {
+				t.Errorf("%s: the help says {name}", cmd.CommandPath())
+			}
+		}
+		if cmd.Name() != "completion" && (cmd.Parent() == nil || cmd.Parent().Name() != "completion") { // cobra's own
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { checkValueName(t, cmd, f) })
+		}
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(tree())
+	if strings.Contains(exitCodeHelp(), "sync") {
+		t.Error("the exit codes speak of a command that there is not")
+	}
+}
+
+func checkValueName(t *testing.T, cmd *cobra.Command, f *pflag.Flag) {
+	name, _ := pflag.UnquoteUsage(f)
+	switch {
+	case f.Hidden:
+	case f.Value.Type() == "bool" && name != "":
+		t.Errorf("%s: --%s is a switch, and its help names a value %q", cmd.CommandPath(), f.Name, name)
+	case f.Value.Type() != "bool" && 'a' <= name[0] && name[0] <= 'z':
+		t.Errorf("%s: --%s has a value that is called %q", cmd.CommandPath(), f.Name, name)
+	}
+}
