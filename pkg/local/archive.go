@@ -22,8 +22,8 @@ import (
 // OpenArchive opens an OCI image layout in an uncompressed tar file. It is read
 // where it lies, without unpacking. What is put goes into a new file beside
 // it, which takes its place when the store is closed, and only if a manifest
-// or tag has changed, or with opts.KeepBlobs a blob; until then the old file is
-// as it was. A file that is not there is made so; reading it is ErrNotFound.
+// or tag has changed, a blob has come that a manifest lacked, or with
+// opts.KeepBlobs any blob; until then the old file is as it was. A file that is not there is made so; reading it is ErrNotFound.
 //
 // Of a tar with several layouts, FILE/DIR opens the one in the directory DIR;
 // FILE alone is ErrUsage.
