@@ -169,13 +169,19 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 		m.failed(ctx, man.Descriptor, err)
 		return fail(Destination, "put manifest", man.Descriptor, refusedKind(ctx, m.dst, man.Descriptor, err))
 	}
+	m.arrived(man, tags)
+	return nil
+}
+
+// arrived tells of a manifest that was put, and of its tags.
+func (m *mover) arrived(man store.Manifest, tags []string) {
+	name := store.NameOf(man.Descriptor)
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})
 	m.tagged(man.Descriptor, tags)
 	m.mu.Lock()
 	m.res.Manifests++
 	m.mu.Unlock()
-	return nil
 }
 
 // tag points tags at a manifest that is there.

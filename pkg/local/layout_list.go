@@ -14,7 +14,8 @@ import (
 type listing struct {
 	manifest store.Manifest
 	tags     []string
-	done     chan struct{} // closed when err stands
+	allowed  func(*index) error // asked under the lock; nil is always
+	done     chan struct{}      // closed when err stands
 	err      error
 }
 
@@ -80,6 +81,11 @@ func (l *layout) listAll(root *os.Root, batch []*listing) {
 }
 
 func (l *layout) listOne(root *os.Root, x *index, one *listing) (changed bool, err error) {
+	if one.allowed != nil {
+		if err := one.allowed(x); err != nil {
+			return false, err
+		}
+	}
 	// Under the lock, so that no delete comes between file and entry.
 	if err := l.writeManifest(root, one.manifest); err != nil {
 		return false, err

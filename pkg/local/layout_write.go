@@ -263,18 +263,30 @@ func (l *layout) editLocked(root *os.Root, change func(*index) (bool, error)) er
 // PutManifest writes the manifest, then all its tags in one change of
 // index.json: other readers see all of them or none.
 func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	return l.putManifest(ctx, &listing{manifest: m, tags: tags})
+}
+
+// Swap looks and puts under one lock.
+func (l *layout) Swap(ctx context.Context, m store.Manifest, tag string, old digest.Digest) error {
+	return l.putManifest(ctx, &listing{manifest: m, tags: []string{tag}, allowed: func(x *index) error {
+		return l.fail(unmoved(tag, x.tagged(tag), old))
+	}})
+}
+
+func (l *layout) putManifest(ctx context.Context, one *listing) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if _, err := checkManifest(m, tags); err != nil {
+	if _, err := checkManifest(one.manifest, one.tags); err != nil {
 		return err
 	}
+	one.done = make(chan struct{})
 	return l.write(ctx, func(root *os.Root) error {
 		// Side by side with others, and once more when index.json is locked.
-		if err := l.writeManifest(root, m); err != nil {
+		if err := l.writeManifest(root, one.manifest); err != nil {
 			return err
 		}
-		return l.list(ctx, root, &listing{manifest: m, tags: tags, done: make(chan struct{})})
+		return l.list(ctx, root, one)
 	})
 }
 
