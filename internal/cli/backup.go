@@ -138,7 +138,7 @@ func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 	if !k.opts.referrers && !k.opts.silent {
 		k.sink.Emit(store.Event{Kind: store.Warning, Text: "referrers, such as signatures and SBOMs, are left out; --include-referrers keeps them, --include-referrers=false is quiet about it"})
 	}
-	k.run = graph.NewBackup(graph.BackupOptions{
+	k.run = graph.NewBackup(k.place.all, graph.BackupOptions{
 		Referrers: k.opts.referrers, Concurrency: k.opts.concurrency, Events: k.sink, Shallow: k.opts.shallow,
 	})
 	for _, f := range from {
@@ -229,7 +229,7 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 		return err
 	}
 	defer src.Close()
-	dst, others, err := k.place.repository(ctx, from.name)
+	dst, err := k.place.repository(ctx, from.name)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 			return err
 		}
 	}
-	res, err := k.run.Repository(ctx, src, dst, others, tags)
+	res, err := k.run.Repository(ctx, src, dst, tags)
 	kept.Referrers, kept.Reread, kept.Mended = res.Referrers, res.Reread, res.Mended
 	for _, r := range res.Roots {
 		kept.Add(k.tell("Pulled", r))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -49,27 +50,34 @@ func (p *backupPlace) name(name string) string {
 	return name
 }
 
-// repository gives the store for a repository, and those beside it.
-func (p *backupPlace) repository(ctx context.Context, name string) (s store.Store, others []store.Reader, err error) {
+// repository gives the store for a repository.
+func (p *backupPlace) repository(ctx context.Context, name string) (kept graph.Kept, err error) {
 	if p.many == nil {
-		return store.VerifyManifests(p.one), nil, nil
+		return graph.Kept{Store: store.VerifyManifests(p.one)}, nil
 	}
-	for other, err := range p.many.Repositories(ctx, "") {
+	s, err := p.many.Repository(ctx, name)
+	if err != nil {
+		return kept, err
+	}
+	return graph.Kept{Name: name, Store: store.VerifyManifests(s)}, nil
+}
+
+// all are the repositories that are there.
+func (p *backupPlace) all(ctx context.Context) (all []graph.Kept, err error) {
+	if p.many == nil {
+		return nil, nil
+	}
+	for name, err := range p.many.Repositories(ctx, "") {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if other != name {
-			o, err := p.many.Repository(ctx, other)
-			if err != nil {
-				return nil, nil, err
-			}
-			others = append(others, o)
+		kept, err := p.repository(ctx, name)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, kept)
 	}
-	if s, err = p.many.Repository(ctx, name); err != nil {
-		return nil, nil, err
-	}
-	return store.VerifyManifests(s), others, nil
+	return all, nil
 }
 
 func (p *backupPlace) close() error {

@@ -57,6 +57,15 @@ func fail(side Side, op string, d store.Descriptor, err error) error {
 	return &Error{side, op, d, err}
 }
 
+// failAt is fail for what was read as a source is read, and is the other side.
+func failAt(side Side, op string, d store.Descriptor, err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return &Error{side, known.Op, known.Desc, known.Err}
+	}
+	return fail(side, op, d, err)
+}
+
 // Result is what a Push or Copy did.
 type Result struct {
 	Root    store.Descriptor // what the tags now name

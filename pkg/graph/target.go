@@ -89,7 +89,7 @@ func (c *copier) missingTags(ctx context.Context, root store.Descriptor, tags []
 	for i, ref := range refs {
 		group.Go(func() error {
 			d, err := c.dst.Resolve(gctx, ref)
-			gone, err := absent(err)
+			gone, err := c.lacks(err)
 			is[i] = !gone && err == nil && d.Digest == root.Digest
 			return fail(Destination, fmt.Sprintf("resolve %q", ref), store.Descriptor{}, err)
 		})
@@ -104,6 +104,14 @@ func (c *copier) missingTags(ctx context.Context, root store.Descriptor, tags []
 		}
 	}
 	return missing, nil
+}
+
+// lacks is absent, also for what is damaged and is to be put anew.
+func (c *copier) lacks(err error) (bool, error) {
+	if (c.opts.Force || c.opts.mend) && isDamage(err) {
+		return true, nil
+	}
+	return absent(err)
 }
 
 // targets are the artifacts that the names mean, each once, but for those that
