@@ -63,7 +63,7 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		return put, false, err
 	}
 	put = store.Put{Descriptor: b.Descriptor, How: store.Present}
@@ -84,6 +84,14 @@ func (a *archive) place(d digest.Digest, p place) {
 	l := a.writable()
 	l.blobs[d] = p
 	a.dirty = a.dirty || a.keep || l.named[d]
+}
+
+// start begins to write, as the backup that the layout should be.
+func (a *archive) start(ctx context.Context) error {
+	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	return a.claim()
 }
 
 // blob gives the place of d, if it lies there with its size.
@@ -215,7 +223,7 @@ func (a *archive) change(ctx context.Context, do func() (changed bool, err error
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		return err
 	}
 	changed, err := do()

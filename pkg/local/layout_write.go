@@ -135,22 +135,23 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 	if created {
 		old, missing := l.open(false)
 		if missing == nil {
-			foreign := strangerIn(old)
+			err := l.strangers(old)
 			_ = old.Close()
-			created = false // a directory that is not a layout yet, and not ours to remove
-			if foreign != "" && !l.nested {
-				return l.fail(fmt.Errorf("%w: the directory holds %s and is no OCI layout; name one that is empty or not there", store.ErrExists, foreign))
+			if err != nil {
+				return err
 			}
+			created = false // a directory that is not a layout yet, and not ours to remove
 		}
-		root, err = l.open(true)
-		err = l.fail(err)
+		root, err = l.create(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	// Content first: a directory becomes a layout only when it holds something.
-	err = change(root)
+	if err = l.claim(ctx, root); err == nil {
+		err = change(root)
+	}
 	if err == nil {
 		err = l.initialize(ctx, root)
 	}
@@ -161,6 +162,26 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 		}
 	}
 	return err
+}
+
+func (l *layout) create(ctx context.Context) (*os.Root, error) {
+	if l.begin != nil && l.source.name != "" {
+		if err := l.begin(ctx); err != nil {
+			return nil, err
+		}
+	}
+	root, err := l.open(true)
+	return root, l.fail(err)
+}
+
+// strangers is ErrExists where a directory that is to become a layout has somebody's
+// files in it.
+func (l *layout) strangers(root *os.Root) error {
+	foreign := strangerIn(root)
+	if foreign == "" || l.nested {
+		return nil
+	}
+	return l.fail(fmt.Errorf("%w: the directory holds %s and is no OCI layout; name one that is empty or not there", store.ErrExists, foreign))
 }
 
 // strangerIn names an entry of a directory that does not belong to a layout, or

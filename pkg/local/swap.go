@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -33,14 +34,24 @@ func (x *index) tagged(tag string) digest.Digest {
 	return ""
 }
 
-// manifests are the entries of index.json, each manifest once.
+// manifests are the entries of index.json, each manifest once, with a tag where it
+// has one.
 func (x *index) manifests() []store.Descriptor {
-	var all []store.Descriptor
-	seen := map[digest.Digest]bool{}
+	names := map[string]digest.Digest{}
 	for _, e := range x.entries {
-		if !seen[e.Digest] {
-			seen[e.Digest] = true
+		names[e.tag] = e.Digest // the later stands, as in find
+	}
+	var all []store.Descriptor
+	at := map[digest.Digest]int{}
+	for _, e := range x.entries {
+		i, met := at[e.Digest]
+		if !met {
+			i = len(all)
+			at[e.Digest] = i
 			all = append(all, store.Plain(e.Descriptor))
+		}
+		if e.tag != "" && names[e.tag] == e.Digest {
+			all[i].Annotations = map[string]string{ocispec.AnnotationRefName: e.tag}
 		}
 	}
 	return all

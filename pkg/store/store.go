@@ -103,7 +103,8 @@ type Reader interface {
 
 	// Manifests lists the manifests that the store knows without being given a
 	// tag or digest: at least those to which neither leads. One that is listed
-	// may be damaged, or absent. Registries cannot tell: ErrUnsupported.
+	// may be damaged, or absent. A tag that names it may stand in its annotation
+	// org.opencontainers.image.ref.name. Registries cannot tell: ErrUnsupported.
 	Manifests(ctx context.Context) iter.Seq2[Descriptor, error]
 
 	// Referrers lists the manifests whose subject is the digest, filtered by
