@@ -45,7 +45,7 @@ and --distribution-spec forbids or forces it.`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

@@ -77,7 +77,7 @@ A file that was pushed with --preserve mode gets that mode, under the umask.`,
 	fs.StringArrayVar(&o.unpack.Filter.Exclude, "exclude", nil, "do not pull files whose title matches the `GLOB`; may be repeated")
 	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
 	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

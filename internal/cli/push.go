@@ -55,7 +55,7 @@ that fits counts. An annotation file has all of them.`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

@@ -59,7 +59,7 @@ them are restored, below the namespace if there is one.`,
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

@@ -39,8 +39,7 @@ result says its digest, so that it can be tagged again.`,
 	}
 	cmd.Flags().BoolVarP(&o.force, "force", "f", false, "do not mind when a tag is gone already")
 	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -58,7 +58,7 @@ read, such as a registry that does not answer, is no finding but an error.`,
 	fs.BoolVarP(&o.recursive, "recursive", "r", false, "verify what refers to the artifact too")
 	fs.BoolVar(&o.shallow, "shallow", false, "see that blobs are there with their sizes; do not read them")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
