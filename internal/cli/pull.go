@@ -113,6 +113,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	p := &pulling{pullOptions: o, sink: t.sink, out: a.streams.Out}
 	err = p.run(ctx, a, ref)
 	t.finish()
+	if p.root != "" && errors.Is(err, store.ErrNotFound) {
+		err = &hint{err, isIncomplete} // unless a failure says more
+	}
 	if err != nil || o.toStdout() {
 		return cannot("pull", ref, err)
 	}

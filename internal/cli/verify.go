@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,6 +95,15 @@ func runVerify(ctx context.Context, a *app, o *verifyOptions, arg string) error 
 	return nil
 }
 
+// oneSided is an error of a graph without the word for the side: there is but one.
+func oneSided(err error) error {
+	var at *graph.Error
+	if !errors.As(err, &at) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", strings.TrimSpace(at.Op+" "+at.Desc.Digest.String()), at.Err)
+}
+
 // verify reads what ref means: one store, or all repositories of a backup.
 func (o *verifyOptions) verify(ctx context.Context, a *app, ref store.Ref, sink store.Sink, value *ui.VerifyResult) error {
 	if ref.Scheme != store.SchemeRegistry && ref.Reference() == "" {
@@ -145,10 +155,11 @@ func (o *verifyOptions) verifyIn(ctx context.Context, s store.Store, ref store.R
 	found, err := graph.Verify(ctx, s, graph.VerifyRoots(names...), graph.VerifyOptions{
 		Referrers: o.recursive, Shallow: o.shallow, Concurrency: o.concurrency, Events: sink, Unpack: artifact.Decompress,
 	})
-	if err == nil {
-		addVerified(value, ref, found)
+	if err != nil {
+		return oneSided(err)
 	}
-	return err
+	addVerified(value, ref, found)
+	return nil
 }
 
 // errNoTags is ErrNotFound: to find no fault in nothing would look like a proof.
