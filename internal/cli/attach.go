@@ -46,7 +46,7 @@ and --distribution-spec forbids or forces it.`,
 	o.packFlags.register(cmd)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

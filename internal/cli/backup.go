@@ -74,7 +74,7 @@ there; a tar is written once, at the end.`,
 	fs.BoolVar(&o.all, "all", false, "the argument is REGISTRY[/NAMESPACE]: back up every repository in it")
 	fs.BoolVar(&o.shallow, "shallow", false, "look at the sizes of what is in the backup already, and do not read it again")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -131,11 +131,18 @@ func (o *copyOptions) tellSelected(ctx context.Context, sel selection, sink stor
 	return nil
 }
 
+// isIncomplete is the remedy where a manifest is there and what it names is not.
+const isIncomplete = "the artifact is not complete there; `verify` of it says what is missing"
+
 // remedyOf is what to do about an error of cp, where the table does not say it.
 func remedyOf(err error) string {
 	var changed *newDigestError
 	if errors.As(err, &changed) {
 		return allowNewDigest
+	}
+	var at *graph.Error
+	if errors.As(err, &at) && at.Side == graph.Source && at.Desc.Digest != "" && errors.Is(err, store.ErrNotFound) {
+		return isIncomplete
 	}
 	return ""
 }

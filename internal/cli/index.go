@@ -34,7 +34,7 @@ type indexFlags struct {
 	pretty           bool
 }
 
-func (f *indexFlags) register(cmd *cobra.Command) {
+func (f *indexFlags) register(a *app, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.artifactType, "artifact-type", "", "media `TYPE` of the index")
 	fs.StringArrayVarP(&f.annotations, "annotation", "a", nil, "annotate the index with `KEY=VALUE`")
@@ -43,7 +43,7 @@ func (f *indexFlags) register(cmd *cobra.Command) {
 	fs.StringVarP(&f.output, "output", "o", "", "write the index to `FILE` and push nothing; - is standard output")
 	fs.BoolVar(&f.pretty, "pretty", false, "indent what --output writes, which then has another digest")
 	f.actions = toPush
-	f.targetFlags.register(cmd, &f.progressFlags, true)
+	f.targetFlags.register(a, cmd, &f.progressFlags, true)
 	f.progressFlags.register(cmd)
 	f.formatFlags.register(cmd)
 }
@@ -182,7 +182,7 @@ digest.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.subject, "subject", "", "let the index refer to this `TAG|DIGEST` of the repository")
-	o.indexFlags.register(cmd)
+	o.indexFlags.register(a, cmd)
 	return cmd
 }
 

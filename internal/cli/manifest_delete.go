@@ -48,7 +48,7 @@ said. An index that no tag leads to is not seen.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -56,7 +56,7 @@ that fits counts. An annotation file has all of them.`,
 	o.packFlags.register(cmd)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
