@@ -98,7 +98,7 @@ type attaching struct {
 func (at *attaching) run(ctx context.Context, a *app, files []string) (err error) {
 	request, err := at.request(a, files)
 	if err == nil {
-		err = at.checkSecret(&at.packFlags)
+		err = at.checkStdin(&at.packFlags)
 	}
 	if err != nil {
 		return err

@@ -160,6 +160,14 @@ type indexCreateOptions struct {
 	subject string
 }
 
+// check holds the flags about the output against each other.
+func (f *indexFlags) check(format ui.Format) error {
+	if f.pretty && f.output == "" {
+		return fmt.Errorf("%w: --pretty is about what --output writes; what is pushed is never indented", store.ErrUsage)
+	}
+	return checkOutput(f.output, format, false)
+}
+
 func newIndexCreate(a *app) *cobra.Command {
 	o := &indexCreateOptions{}
 	cmd := &cobra.Command{
@@ -189,7 +197,7 @@ digest.`,
 func runIndexCreate(ctx context.Context, a *app, o *indexCreateOptions, arg string, args []string) error {
 	format, err := o.formatFlags.parse()
 	if err == nil {
-		err = checkOutput(o.output, format, false)
+		err = o.check(format)
 	}
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ there already or added; other annotations of it stay.`,
 func runIndexUpdate(ctx context.Context, a *app, o *indexUpdateOptions, arg string) error {
 	format, err := o.formatFlags.parse()
 	if err == nil {
-		err = checkOutput(o.output, format, false)
+		err = o.check(format)
 	}
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	}
 	request, err := o.request(a, files)
 	if err == nil {
-		err = o.checkSecret(&o.packFlags)
+		err = o.checkStdin(&o.packFlags)
 	}
 	if err != nil {
 		return cannot("push", ref, err)
