@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
@@ -30,6 +31,9 @@ type client struct {
 
 	ranging ranging  // of large downloads
 	buffers *buffers // theirs
+
+	homes  *homes       // where blobs are known to be
+	family atomic.Int32 // of registries; see recognize
 
 	mu     sync.Mutex
 	warned map[string]bool // warnings that were told
@@ -58,7 +62,7 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}}
+	c := &client{host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host), warned: map[string]bool{}}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
 	}
@@ -116,6 +120,7 @@ func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
 		return nil, explain(req, err)
 	}
 	c.warn(resp)
+	c.recognize(resp)
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {
 		return resp, nil
 	}

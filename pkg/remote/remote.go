@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -35,7 +36,10 @@ type repository struct {
 	client *client
 	name   string
 
-	known   knowledge
+	known     knowledge
+	noAsking  atomic.Bool // the registry refuses ask
+	triedPost atomic.Bool // see triesPost
+
 	flights flights // uploads under way and done
 	lists   lists   // changes to referrers lists under way
 	kinds   kinds   // what was asked about kinds of manifests

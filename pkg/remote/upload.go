@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +49,7 @@ func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, erro
 		return store.Put{}, err
 	}
 	r.flights.add(b.Descriptor)
+	r.client.homes.add(b.Digest, r.name)
 	return put, nil
 }
 
@@ -86,57 +85,73 @@ func (f *flights) forget(d digest.Digest) {
 // putNamed brings a blob of known digest and size into the repository with as
 // few requests as the registry allows.
 func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, error) {
-	from, sameHost := strings.CutPrefix(b.Home, r.client.host+"/")
+	from, given := r.homeOf(b)
 	var s *session
-	if sameHost && from != r.name {
-		mounted, opened, err := r.mount(ctx, b.Digest, from)
+	if from != "" && from != r.name {
+		mounted, opened, err := r.mount(ctx, b.Digest, from, given)
 		if err != nil || mounted {
 			return store.Mounted, err
 		}
 		s = opened
 	}
-	if b.Size > smallBlob || sameHost && from == r.name {
-		// Many bytes are worth a question, few are sent sooner than it is
-		// answered. After a mount that was not done the blob may still be here.
-		if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
-			r.cancel(ctx, s)
+	if b.Size <= smallBlob {
+		return r.putSmall(ctx, b, s, from == r.name)
+	}
+	// Many bytes are worth a question. After a mount that was not done the blob
+	// may still be here.
+	if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
+		r.cancel(ctx, s)
+		return store.Present, err
+	}
+	return store.Sent, r.deliver(ctx, b, s)
+}
+
+// putSmall puts a blob that fits into memory. In memory the bytes are proven
+// before the first of them is sent, and can be sent again.
+func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, here bool) (store.How, error) {
+	raw := readAhead(ctx, b)
+	defer raw.stop()
+	if s == nil && r.asksFirst(b, here) {
+		found, opened, err := r.ask(ctx, b.Digest)
+		if err != nil || found {
 			return store.Present, err
 		}
+		if s = opened; s != nil && r.triesPost() {
+			defer r.cancel(ctx, opened)
+			s = nil
+		}
 	}
-	if b.Size > smallBlob {
-		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
-		return store.Sent, r.deliver(ctx, b.Descriptor, src, s)
-	}
-	// In memory the bytes are proven before the first of them is sent, and can
-	// be sent again.
-	raw, err := store.ReadBlob(ctx, b, smallBlob)
+	bytes, err := raw.wait(ctx)
 	if err != nil {
 		r.cancel(ctx, s)
 		return "", err
 	}
-	return store.Sent, r.putSmall(ctx, b.Descriptor, raw, s)
+	small := store.NewBlob(b.MediaType, bytes)
+	small.Descriptor = b.Descriptor
+	pinned := r.client.opts.ChunkSize > 0 && b.Size > r.client.opts.ChunkSize
+	if s != nil || pinned || r.singlePost() == store.No {
+		return store.Sent, r.deliver(ctx, small, s)
+	}
+	return store.Sent, r.post(ctx, small)
 }
 
-// putSmall sends bytes in memory: one POST where the registry takes that,
-// else POST and PUT.
-func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byte, s *session) error {
-	src := &content{open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }}
-	pinned := r.client.opts.ChunkSize > 0 && d.Size > r.client.opts.ChunkSize
-	if s != nil || pinned || r.known.of(store.AbilitySinglePost) == store.No {
-		return r.deliver(ctx, d, src, s)
-	}
+// post sends bytes in memory: one POST where the registry takes that, else POST
+// and PUT.
+func (r *repository) post(ctx context.Context, b store.Blob) error {
+	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return b.Open(ctx, 0) }}
 	req := r.request(wire.UploadSingle)
-	req.Digest = d.Digest
+	req.Digest = b.Digest
 	resp, err := r.client.do(ctx, src.call(ctx, call{
-		Request: req, Header: octets(), Length: d.Size, Want: []int{http.StatusCreated, http.StatusAccepted},
+		Request: req, Header: octets(), Length: b.Size, Want: []int{http.StatusCreated, http.StatusAccepted},
 	}))
+	var s *session
 	evidence := store.Evidence{}
 	if err == nil {
 		defer resp.Body.Close()
 		evidence = answered(req, resp, "")
 		if resp.StatusCode == http.StatusCreated {
-			r.known.learn(store.AbilitySinglePost, store.Yes, evidence)
-			return checkDigestHeader(resp, d.Digest)
+			r.learnPost(store.Yes, evidence)
+			return checkDigestHeader(resp, b.Digest)
 		}
 		if s, err = r.session(resp); err != nil {
 			return err
@@ -148,9 +163,9 @@ func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byt
 	if choice == "" {
 		return err
 	}
-	r.known.learn(store.AbilitySinglePost, store.No, evidence)
+	r.learnPost(store.No, evidence)
 	r.fallback(choice, reason)
-	return r.deliver(ctx, d, src, s)
+	return r.deliver(ctx, b, s)
 }
 
 // chooseUpload decides what follows a POST with digest and body that did not
@@ -168,29 +183,45 @@ func chooseUpload(err error) (choice, reason string) {
 }
 
 // mount asks the registry to link the blob from another of its repositories.
-// Where it does not, it may have opened an upload, which is then used.
-func (r *repository) mount(ctx context.Context, d digest.Digest, from string) (bool, *session, error) {
-	req := r.request(wire.UploadMount)
-	req.Digest, req.From = d, from
-	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
-	var s *session
-	if err == nil {
-		defer resp.Body.Close()
-		if resp.StatusCode == http.StatusCreated {
-			r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
-			if err = checkDigestHeader(resp, d); err == nil {
-				return true, nil, nil
-			}
-		} else if s, err = r.session(resp); err != nil {
-			return false, nil, err
-		}
+// Where it does not, it may have opened an upload, which is then used. That is
+// told where the caller gave the other repository; what the cache knew of it may
+// be long past, and is forgotten.
+func (r *repository) mount(ctx context.Context, d digest.Digest, from string, given bool) (bool, *session, error) {
+	mounted, s, err := r.tryMount(ctx, d, from)
+	if mounted {
+		return true, nil, nil
 	}
 	choice, reason := chooseMount(err)
 	if choice == "" {
 		return false, nil, err
 	}
-	r.fallback(choice, reason)
+	if given {
+		r.fallback(choice, reason)
+	} else {
+		r.client.homes.drop(d, from, err != nil)
+	}
 	return false, s, nil
+}
+
+// tryMount sends the mount (distribution-spec "Mounting a blob from another
+// repository"): 201 is done, 202 has opened an upload.
+func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string) (mounted bool, s *session, err error) {
+	req := r.request(wire.UploadMount)
+	req.Digest, req.From = d, from
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
+	if err != nil {
+		return false, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusAccepted {
+		s, err = r.session(resp)
+		return false, s, err
+	}
+	if from != r.name {
+		r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
+	}
+	err = checkDigestHeader(resp, d)
+	return err == nil, nil, err
 }
 
 // chooseMount decides what follows a mount that was not done; "" is to fail.
