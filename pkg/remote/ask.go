@@ -3,8 +3,8 @@ package remote
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,25 +20,94 @@ func (r *repository) homeOf(b store.Blob) (from string, given bool) {
 	return r.client.homes.find(b.Digest, r.name), false
 }
 
-// asksFirst decides how a small blob begins: by asking for it and opening an
-// upload at once, or by sending it. Either is one request, and right in any case.
+// questions are how a repository finds out which way small blobs begin: by asking
+// for one and opening an upload at once, or by sending it. Either is one request,
+// and right in any case.
 //
-// What is known, or likely, to be here is asked for. Else a registry that stores
-// a blob by one POST gets it at once, and any other is asked, because it would
-// read the bytes for nothing. As long as neither is known, registries that name
-// their version in every answer are of the family of CNCF Distribution, which
-// does not store by one POST; and what nothing is known of is asked.
-func (r *repository) asksFirst(b store.Blob, here bool) bool {
-	if r.noAsking.Load() {
-		return false
+// What is known to be here is asked for. Else a registry that stores a blob by one
+// POST gets it at once, and any other is asked, because it would read the bytes
+// for nothing. While that is not known, a few blobs are asked for: a small artifact
+// has no more. If they are not here, one of the others is sent, to learn it.
+type questions struct {
+	mu       sync.Mutex
+	news     chan struct{} // closed when something changes
+	refused  bool          // the registry refuses a question
+	asked    int
+	answered bool
+	absent   bool // the first answer was that the blob is not here
+	posted   bool // a blob was sent to learn whether that stores it
+	tried    bool // and that came to an end
+}
+
+// asksAtOnce is how many blobs are asked for before the first answer, and again
+// before it is known whether one POST stores a blob.
+const asksAtOnce = 4
+
+// asksFirst decides how a small blob begins; it may wait for what others learn.
+func (r *repository) asksFirst(ctx context.Context, here bool) (bool, error) {
+	q := &r.asks
+	for {
+		q.mu.Lock()
+		asks, decided := q.decide(r.singlePost(), here)
+		if q.news == nil {
+			q.news = make(chan struct{})
+		}
+		news := q.news
+		q.mu.Unlock()
+		if decided {
+			return asks, nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
 	}
-	switch r.singlePost() {
-	case store.Yes:
-		return here
-	case store.No:
-		return true
+}
+
+// decide is asksFirst as far as is known now; the caller holds mu.
+func (q *questions) decide(post store.Answer, here bool) (asks, decided bool) {
+	ask := func() (bool, bool) {
+		q.asked++
+		return true, true
 	}
-	return here || r.client.family.Load() != otherFamily
+	switch {
+	case q.refused:
+		return false, true
+	case here || post == store.No:
+		return true, true
+	case post == store.Yes:
+		return false, true
+	case q.asked < asksAtOnce, q.answered && !q.absent:
+		return ask()
+	case !q.answered:
+		return false, false
+	case !q.posted:
+		q.posted = true
+		return false, true
+	case q.asked < 2*asksAtOnce, q.tried:
+		return ask()
+	}
+	return false, false
+}
+
+// heard notes the answer to a question.
+func (q *questions) heard(found, refused bool) {
+	q.change(func() {
+		q.absent = q.absent || !q.answered && !found
+		q.answered, q.refused = true, q.refused || refused
+	})
+}
+
+// change changes what is known, and wakes those who wait for it.
+func (q *questions) change(do func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	do()
+	if q.news != nil {
+		close(q.news)
+		q.news = nil
+	}
 }
 
 // singlePost says whether the registry stores a blob by one POST, as far as
@@ -50,35 +119,11 @@ func (r *repository) singlePost() store.Answer {
 	return r.client.homes.singlePost()
 }
 
-// triesPost is true once, where it would be good to know for later processes
-// whether the registry stores a blob by one POST: they save a round trip.
-func (r *repository) triesPost() bool {
-	return r.client.homes != nil && r.singlePost() == store.Unknown &&
-		r.client.family.Load() == otherFamily && r.triedPost.CompareAndSwap(false, true)
-}
-
 // learnPost keeps whether the registry stores a blob by one POST.
 func (r *repository) learnPost(answer store.Answer, e store.Evidence) {
 	r.known.learn(store.AbilitySinglePost, answer, e)
 	r.client.homes.learnPost(answer)
-}
-
-// The families of registries, as their answers show.
-const (
-	noFamily int32 = iota // nothing was answered
-	distributionFamily
-	otherFamily
-)
-
-// recognize learns the registry's family from an answer.
-func (c *client) recognize(resp *http.Response) {
-	family := otherFamily
-	if resp.Header.Get("Docker-Distribution-Api-Version") != "" {
-		family = distributionFamily
-	}
-	if sameOrigin(resp.Request.URL, c.base) {
-		c.family.Store(family)
-	}
+	r.asks.change(func() { r.asks.tried = true })
 }
 
 // ask asks for a blob and opens an upload for it where it is not here, in one
@@ -88,11 +133,12 @@ func (c *client) recognize(resp *http.Response) {
 // refuses is not asked again.
 func (r *repository) ask(ctx context.Context, d digest.Digest) (found bool, s *session, err error) {
 	found, s, err = r.tryMount(ctx, d, r.name)
-	if err == nil || errors.Is(err, store.ErrUnavailable) || statusOf(err) == nil && !errors.Is(err, store.ErrMismatch) {
-		return found, s, err
+	refused := err != nil && !errors.Is(err, store.ErrUnavailable) && (statusOf(err) != nil || errors.Is(err, store.ErrMismatch))
+	r.asks.heard(found, refused)
+	if refused {
+		return false, nil, nil
 	}
-	r.noAsking.Store(true)
-	return false, nil, nil
+	return found, s, err
 }
 
 // aheadSize is up to where a blob is read while the registry is asked for it: it

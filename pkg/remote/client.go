@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
@@ -32,8 +31,7 @@ type client struct {
 	ranging ranging  // of large downloads
 	buffers *buffers // theirs
 
-	homes  *homes       // where blobs are known to be
-	family atomic.Int32 // of registries; see recognize
+	homes *homes // where blobs are known to be
 
 	mu     sync.Mutex
 	warned map[string]bool // warnings that were told
@@ -120,7 +118,6 @@ func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
 		return nil, explain(req, err)
 	}
 	c.warn(resp)
-	c.recognize(resp)
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {
 		return resp, nil
 	}

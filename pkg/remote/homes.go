@@ -3,9 +3,11 @@ package remote
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -28,7 +30,7 @@ const (
 // registry mounts what would be sent. It may be wrong, which costs one request.
 // The nil homes remembers nothing.
 //
-// The file has a line for each thing learnt, "+DIGEST HOST/REPOSITORY", or "-"
+// The file has a line for each thing learnt, "+DIGEST HOST/REPOSITORY SIZE", or "-"
 // where it was no longer so; the last one counts. "+single-post HOST/" says that
 // the host stores a blob by one POST. Several processes add to it.
 type homes struct {
@@ -37,6 +39,7 @@ type homes struct {
 	once sync.Once
 	mu   sync.Mutex
 	of   map[digest.Digest][]string // repositories of the host
+	size map[int64]bool             // of blobs that the host has
 	post store.Answer               // whether the host stores a blob by one POST
 }
 
@@ -69,8 +72,20 @@ func (h *homes) find(d digest.Digest, self string) string {
 	return ""
 }
 
+// hasSize says whether the host has a blob of that size: content of unknown digest
+// may be it, and is worth being read for its digest.
+func (h *homes) hasSize(size int64) bool {
+	if h == nil {
+		return false
+	}
+	h.once.Do(h.load)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.size[size]
+}
+
 // add notes that the repository has the blob.
-func (h *homes) add(d digest.Digest, repo string) {
+func (h *homes) add(d digest.Digest, size int64, repo string) {
 	if h == nil {
 		return
 	}
@@ -81,7 +96,8 @@ func (h *homes) add(d digest.Digest, repo string) {
 		return
 	}
 	h.set('+', d, repo)
-	h.write("+" + d.String() + " " + h.host + "/" + repo + "\n")
+	h.size[size] = true
+	h.write(fmt.Sprintf("+%s %s/%s %d\n", d, h.host, repo, size))
 }
 
 // drop notes that the repository does not give the blob, or, where it refused,
@@ -158,7 +174,7 @@ func (h *homes) write(line string) {
 func (h *homes) load() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.of = map[digest.Digest][]string{}
+	h.of, h.size = map[digest.Digest][]string{}, map[int64]bool{}
 	raw, err := os.ReadFile(h.path)
 	if err != nil {
 		return
@@ -176,6 +192,7 @@ func (h *homes) load() {
 // read takes a line, if it is one about this host; the caller holds mu.
 func (h *homes) read(line string) {
 	name, place, _ := strings.Cut(line, " ")
+	place, size, _ := strings.Cut(place, " ")
 	repo, same := strings.CutPrefix(place, h.host+"/")
 	if !same || name == "" || name[0] != '+' && name[0] != '-' {
 		return
@@ -188,6 +205,9 @@ func (h *homes) read(line string) {
 		h.post = store.No
 	case repo != "" && d.Validate() == nil:
 		h.set(name[0], d, repo)
+		if n, err := strconv.ParseInt(size, 10, 64); err == nil {
+			h.size[n] = true
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -36,9 +35,8 @@ type repository struct {
 	client *client
 	name   string
 
-	known     knowledge
-	noAsking  atomic.Bool // the registry refuses ask
-	triedPost atomic.Bool // see triesPost
+	known knowledge
+	asks  questions // which way small blobs begin
 
 	flights flights // uploads under way and done
 	lists   lists   // changes to referrers lists under way

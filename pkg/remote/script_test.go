@@ -80,13 +80,9 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	on(w, r)
 }
 
-// answersOnce lets the registry answer to something before the requests that are
-// asserted, so that its family is known.
-func (s *script) answersOnce(st store.Store) {
-	_, _ = st.Resolve(s.t.Context(), "x")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = nil
+// storesByPost lets the store know that its registry stores a blob by one POST.
+func storesByPost(st store.Store) {
+	st.(*repository).learnPost(store.Yes, store.Evidence{})
 }
 
 // asked asserts the requests since the last call. {name} stands for a digest.

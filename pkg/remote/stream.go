@@ -27,7 +27,9 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 			return r.PutBlob(ctx, b)
 		}
 	}
-	if r.known.of(store.AbilityChunked) != store.No && r.client.opts.ChunkSize == 0 {
+	hash := r.known.of(store.AbilityChunked) == store.No || r.client.opts.ChunkSize > 0 ||
+		b.Size >= 0 && r.client.homes.hasSize(b.Size)
+	if !hash {
 		d, err := r.patched(ctx, b, 0, nil)
 		choice, reason := chooseChunked(err, false)
 		if choice != hashFirst {
@@ -35,7 +37,7 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 				return store.Put{}, err
 			}
 			r.flights.add(d)
-			r.client.homes.add(d.Digest, r.name)
+			r.client.homes.add(d.Digest, d.Size, r.name)
 			return store.Put{Descriptor: d, How: store.Sent}, nil
 		}
 		r.known.learn(store.AbilityChunked, store.No, refused(r.request(wire.UploadChunk), statusOf(err)))

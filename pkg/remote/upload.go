@@ -49,7 +49,7 @@ func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, erro
 		return store.Put{}, err
 	}
 	r.flights.add(b.Descriptor)
-	r.client.homes.add(b.Digest, r.name)
+	r.client.homes.add(b.Digest, b.Size, r.name)
 	return put, nil
 }
 
@@ -87,7 +87,8 @@ func (f *flights) forget(d digest.Digest) {
 func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, error) {
 	from, given := r.homeOf(b)
 	var s *session
-	if from != "" && from != r.name {
+	other := from != "" && from != r.name
+	if other {
 		mounted, opened, err := r.mount(ctx, b.Digest, from, given)
 		if err != nil || mounted {
 			return store.Mounted, err
@@ -95,7 +96,13 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 		s = opened
 	}
 	if b.Size <= smallBlob {
-		return r.putSmall(ctx, b, s, from == r.name)
+		// A registry that refuses to mount would refuse the question as well.
+		return r.putSmall(ctx, b, s, func() (bool, error) {
+			if s != nil || other {
+				return false, nil
+			}
+			return r.asksFirst(ctx, from == r.name)
+		})
 	}
 	// Many bytes are worth a question. After a mount that was not done the blob
 	// may still be here.
@@ -108,18 +115,19 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 
 // putSmall puts a blob that fits into memory. In memory the bytes are proven
 // before the first of them is sent, and can be sent again.
-func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, here bool) (store.How, error) {
+func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, asks func() (bool, error)) (store.How, error) {
 	raw := readAhead(ctx, b)
 	defer raw.stop()
-	if s == nil && r.asksFirst(b, here) {
+	first, err := asks()
+	if err != nil {
+		return "", err
+	}
+	if first {
 		found, opened, err := r.ask(ctx, b.Digest)
 		if err != nil || found {
 			return store.Present, err
 		}
-		if s = opened; s != nil && r.triesPost() {
-			defer r.cancel(ctx, opened)
-			s = nil
-		}
+		s = opened
 	}
 	bytes, err := raw.wait(ctx)
 	if err != nil {
@@ -139,6 +147,7 @@ func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, her
 // and PUT.
 func (r *repository) post(ctx context.Context, b store.Blob) error {
 	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return b.Open(ctx, 0) }}
+	defer r.asks.change(func() { r.asks.tried = true })
 	req := r.request(wire.UploadSingle)
 	req.Digest = b.Digest
 	resp, err := r.client.do(ctx, src.call(ctx, call{

@@ -72,7 +72,7 @@ func TestPutSmallBlob(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, st := newScript(t, Options{}, uploads(tc.on))
-			s.answersOnce(st)
+			storesByPost(st)
 			p, err := st.PutBlob(t.Context(), store.NewBlob("text/plain", []byte(content5)))
 			if !errors.Is(err, tc.err) {
 				t.Errorf("got %v, want %v", err, tc.err)
@@ -90,7 +90,7 @@ func TestPutSmallBlob(t *testing.T) {
 // that was sent before.
 func TestPutBlobLearns(t *testing.T) {
 	s, st := newScript(t, Options{}, uploads(nil))
-	s.answersOnce(st)
+	storesByPost(st)
 	for _, text := range []string{"hello", "second", "second"} {
 		if _, err := st.PutBlob(t.Context(), store.NewBlob("", []byte(text))); err != nil {
 			t.Fatal(err)
@@ -106,21 +106,18 @@ func TestPutBlobLearns(t *testing.T) {
 }
 
 // A registry of which nothing is known is asked for the blob and opens an upload
-// in one request, without a body; also one of Distribution's family. One that
-// refuses is not asked again.
+// in one request, without a body. One that refuses is not asked again.
 func TestAskFirst(t *testing.T) {
 	const ask, put = "POST blobs/uploads/?from=app&mount={d}", "PUT blobs/uploads/1?digest={d} hello"
 	for _, tc := range []struct {
-		name   string
-		post   http.HandlerFunc
-		family bool
-		asked  []string
-		how    store.How
-		err    error
+		name  string
+		post  http.HandlerFunc
+		asked []string
+		how   store.How
+		err   error
 	}{
 		{name: "it is there", post: answer(201, "", "Docker-Content-Digest", dgst.String()), asked: []string{ask}, how: store.Present},
 		{name: "it is not", asked: []string{ask, put}, how: store.Sent},
-		{name: "Distribution", family: true, asked: []string{ask, put}, how: store.Sent},
 		{name: "the registry refuses", post: turns(answer(404, code("BLOB_UNKNOWN")), answer(201, "")), asked: []string{ask, single}, how: store.Sent},
 		{name: "not allowed to read", post: turns(answer(403, code("DENIED")), answer(201, "")), asked: []string{ask, single}, how: store.Sent},
 		{
@@ -135,10 +132,6 @@ func TestAskFirst(t *testing.T) {
 				on[post] = tc.post
 			}
 			s, st := newScript(t, Options{}, on)
-			if tc.family {
-				on["HEAD manifests/x"] = answer(404, "", "Docker-Distribution-Api-Version", "registry/2.0")
-				s.answersOnce(st)
-			}
 			p, err := st.PutBlob(t.Context(), store.NewBlob("", []byte(content5)))
 			if !errors.Is(err, tc.err) || p.How != tc.how {
 				t.Errorf("got %q, %v, want %q, %v", p.How, err, tc.how, tc.err)
@@ -158,7 +151,7 @@ func TestAskFirst(t *testing.T) {
 
 func TestPutBlobOnce(t *testing.T) {
 	s, st := newScript(t, Options{}, map[string]http.HandlerFunc{post: answer(201, "")})
-	s.answersOnce(st)
+	storesByPost(st)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -348,7 +341,7 @@ func TestPutUnnamedBlob(t *testing.T) {
 func TestPutUnnamedSmallBlob(t *testing.T) {
 	for _, size := range []int64{5, store.UnknownSize} {
 		s, st := newScript(t, Options{}, map[string]http.HandlerFunc{post: answer(201, "")})
-		s.answersOnce(st)
+		storesByPost(st)
 		p, err := st.PutBlob(t.Context(), unnamed(store.NewBlob("text/plain", []byte(content5)), size))
 		if err != nil || p.Digest != dgst || p.Size != 5 || p.MediaType != "text/plain" {
 			t.Errorf("got %+v, %v", p, err)
