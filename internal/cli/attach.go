@@ -44,6 +44,7 @@ and --distribution-spec forbids or forces it.`,
 	cmd.Flags().StringVar(&o.platform, "platform", "", "attach to this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
+	o.connections = several
 	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)

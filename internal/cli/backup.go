@@ -29,6 +29,7 @@ type backupOptions struct {
 
 func newBackup(a *app) *cobra.Command {
 	o := &backupOptions{}
+	o.connections = several
 	cmd := &cobra.Command{
 		Use:   "backup [flags] {REGISTRY/REPOSITORY[:TAG[,TAG...]]...|--all REGISTRY[/NAMESPACE]} --output PATH",
 		Short: "Keep repositories in a directory or a tar file",
@@ -127,13 +128,12 @@ type origin struct {
 
 func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, k.hosts.close()) }()
-	what := "back up " + strings.Join(args, ", ")
 	from, err := k.origins(ctx, args)
 	if err != nil {
-		return cannot(what, store.Ref{}, err)
+		return badArgs("back up", args, err)
 	}
 	if k.place, err = openBackup(ctx, k.opts.output, len(from) > 1 || k.opts.all); err != nil {
-		return cannot("write the backup "+k.opts.output, store.Ref{}, err)
+		return noBackup("write the backup "+k.opts.output, err)
 	}
 	if !k.opts.referrers && !k.opts.silent {
 		k.sink.Emit(store.Event{Kind: store.Warning, Text: "referrers, such as signatures and SBOMs, are left out; --include-referrers keeps them, --include-referrers=false is quiet about it"})

@@ -35,6 +35,7 @@ type copyOptions struct {
 func newCopy(a *app) *cobra.Command {
 	o := &copyOptions{}
 	o.from.prefix, o.to.prefix = "from-", "to-"
+	o.from.connections, o.to.connections = several, several
 	cmd := &cobra.Command{
 		Use:     "cp [flags] {SOURCE{:TAG|@DIGEST} DESTINATION[:TAG[,TAG...]]|--all-tags SOURCE DESTINATION}",
 		Aliases: []string{"copy"},
@@ -84,7 +85,7 @@ way to keep lists of referrers, are not copied as tags: -r copies referrers.`,
 	fs.BoolVar(&o.skipExtinct, "skip-extinct", false, "with -r, leave out artifact manifests that refer to something, with a warning each")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "`HOST:PORT:ADDRESS[:PORT]` for both sides: --from-resolve and --to-resolve in one")
 	o.from.register(cmd, &o.progressFlags, true)
 	o.to.register(cmd, &o.progressFlags, true)
 	o.to.registerChunks(cmd)
@@ -206,6 +207,7 @@ func (c *copying) graphOptions() graph.CopyOptions {
 		Options:   graph.Options{Tags: c.dst.Tags, Concurrency: c.concurrency, Events: c.sink},
 		Referrers: c.recursive, ArtifactTypes: c.artifactTypes, DigestTags: c.digestTags, Force: c.force,
 		NoPreflight: c.noPreflight, SkipExtinct: c.skipExtinct, DryRun: c.dryRun, Host: c.dst.Host,
+		Together: c.dst.Scheme != store.SchemeRegistry,
 	}
 }
 

@@ -33,6 +33,7 @@ const (
 
 func newPull(a *app) *cobra.Command {
 	o := &pullOptions{}
+	o.connections = several
 	cmd := &cobra.Command{
 		Use:   "pull [flags] NAME{:TAG|@DIGEST}",
 		Short: "Pull the files of an artifact",

@@ -54,6 +54,7 @@ that fits counts. An annotation file has all of them.`,
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the digest that a push would make; use no network")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.packFlags.register(cmd)
+	o.connections = several
 	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)

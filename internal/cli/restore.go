@@ -58,6 +58,7 @@ them are restored, below the namespace if there is one.`,
 	fs.BoolVar(&o.all, "all", false, "the argument is REGISTRY[/NAMESPACE]: restore every repository of the backup")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
+	o.connections = several
 	o.actions = toPush
 	o.targetFlags.register(cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
@@ -107,12 +108,12 @@ func (r *restoring) restore(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, r.hosts.close()) }()
 	names, err := r.open(ctx)
 	if err != nil {
-		return cannot("read the backup "+r.opts.input, store.Ref{}, err)
+		return noBackup("read the backup "+r.opts.input, err)
 	}
 	defer r.backup.Close()
 	goals, err := r.goals(args, names)
 	if err != nil {
-		return cannot("restore "+strings.Join(args, ", "), store.Ref{}, err)
+		return badArgs("restore", args, err)
 	}
 	for _, g := range goals {
 		if ctx.Err() == nil {

@@ -46,7 +46,10 @@ func NewBackup(opts BackupOptions) *Backup {
 }
 
 func (b *Backup) copyOptions() CopyOptions {
-	return CopyOptions{Options: Options{Concurrency: b.opts.Concurrency, Events: b.opts.Events}, Referrers: b.opts.Referrers}
+	return CopyOptions{
+		Options: Options{Concurrency: b.opts.Concurrency, Events: b.opts.Events}, Referrers: b.opts.Referrers,
+		Together: true, // where it is kept is on this machine
+	}
 }
 
 // Repository copies tags of src to dst, where they have the same names. A blob

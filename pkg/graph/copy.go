@@ -33,6 +33,10 @@ type CopyOptions struct {
 	NoPreflight bool
 	// DryRun only counts what would be sent, mounted and skipped.
 	DryRun bool
+	// Together puts the manifests of a batch at one time, however many blobs are
+	// put at once: a layout lists them in one change of its index, instead of
+	// writing that for every few of them.
+	Together bool
 	// Host is the registry host of the destination, "" elsewhere: what a source
 	// on the same host has would be mounted.
 	Host string

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -90,11 +89,7 @@ func (l *layout) ingest(ctx context.Context, root *os.Root, b store.Blob) (store
 		put.How = store.Present // learnt only now, or another writer was first
 		return put, nil
 	}
-	name := blobPath(put.Digest)
-	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-		return store.Put{}, l.fail(err)
-	}
-	if err := f.rename(name); err != nil {
+	if err := f.rename(blobPath(put.Digest)); err != nil {
 		return store.Put{}, l.fail(err)
 	}
 	return put, nil
@@ -269,12 +264,14 @@ func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...stri
 	if _, err := checkManifest(m, tags); err != nil {
 		return err
 	}
+	arrived := l.announce()
+	defer arrived()
 	return l.write(ctx, func(root *os.Root) error {
-		// Side by side with others, and once more when index.json is locked.
+		// Side by side with others; index.json then is changed for all of them.
 		if err := l.writeManifest(root, m); err != nil {
 			return err
 		}
-		return l.list(ctx, root, &listing{manifest: m, tags: tags, done: make(chan struct{})})
+		return l.list(ctx, root, &listing{manifest: m, tags: tags, done: make(chan struct{})}, arrived)
 	})
 }
 

@@ -66,7 +66,11 @@ func (a *auth) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !sameOrigin(req.URL, a.base) {
 		return a.next.RoundTrip(req)
 	}
-	first, err := a.gate.enter(req.Context(), writes(req))
+	free, err := a.mayBeRefused(req)
+	first := false
+	if err == nil && !free {
+		first, err = a.gate.enter(req.Context(), writes(req))
+	}
 	if err != nil {
 		return nil, err
 	}

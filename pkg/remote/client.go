@@ -27,6 +27,7 @@ type client struct {
 	pace *Pace
 
 	transports []*http.Transport // its bottom
+	warm       []*warm           // connections that are opened ahead
 
 	ranging ranging  // of large downloads
 	buffers *buffers // theirs
@@ -271,6 +272,9 @@ func address(u *url.URL) string {
 
 // close ends idle connections. Others end with their answers.
 func (c *client) close() {
+	for _, w := range c.warm {
+		w.close()
+	}
 	for _, t := range c.transports {
 		t.CloseIdleConnections()
 	}

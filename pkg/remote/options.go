@@ -43,6 +43,9 @@ type Options struct {
 	// Referrers pins the way in which referrers are kept.
 	Referrers ReferrersMode
 
+	// Connections is how many are opened to the registry at once when the first
+	// is: who is about to send or fetch several blobs saves a round trip. 0 is one.
+	Connections int
 	// Pace decides when requests are sent. Clients that share one are bounded
 	// together; nil is one of its own, which adapts.
 	Pace *Pace

@@ -67,12 +67,23 @@ func (c *client) transport(conf *tls.Config, own bool) *http.Transport {
 		DisableCompression:     true, // digests are of the bytes as they are sent
 		OnProxyConnectResponse: refusedByProxy,
 	}
-	if own && len(certs) > 0 {
+	if !own {
+		return t
+	}
+	warmed := func(dial dialFunc) dialFunc {
+		w := &warm{dial: dial, addr: address(c.base), extra: c.opts.Connections - 1, now: c.opts.Now}
+		c.warm = append(c.warm, w)
+		return w.get
+	}
+	if len(certs) > 0 || c.base.Scheme == "https" && c.opts.Connections > 1 {
 		// An https proxy gets its handshake from DialTLSContext, and the
 		// registry behind it from TLSClientConfig. Only the latter may see
 		// the certificate, unless the dialled address is the registry.
 		t.TLSClientConfig.Certificates = certs
-		t.DialTLSContext = c.dialTLS(dial, t.TLSClientConfig)
+		t.DialTLSContext = warmed(c.dialTLS(dial, t.TLSClientConfig))
+	}
+	if c.base.Scheme == "http" {
+		t.DialContext = warmed(dial)
 	}
 	return t
 }

@@ -116,8 +116,6 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 // putSmall puts a blob that fits into memory. In memory the bytes are proven
 // before the first of them is sent, and can be sent again.
 func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, asks func() (bool, error)) (store.How, error) {
-	raw := readAhead(ctx, b)
-	defer raw.stop()
 	first, err := asks()
 	if err != nil {
 		return "", err
@@ -129,12 +127,12 @@ func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, ask
 		}
 		s = opened
 	}
-	bytes, err := raw.wait(ctx)
+	raw, err := store.ReadBlob(ctx, b, smallBlob)
 	if err != nil {
 		r.cancel(ctx, s)
 		return "", err
 	}
-	small := store.NewBlob(b.MediaType, bytes)
+	small := store.NewBlob(b.MediaType, raw)
 	small.Descriptor = b.Descriptor
 	pinned := r.client.opts.ChunkSize > 0 && b.Size > r.client.opts.ChunkSize
 	if s != nil || pinned || r.singlePost() == store.No {
