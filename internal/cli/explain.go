@@ -74,6 +74,7 @@ var rules = []rule{
 	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG], or tar:FILE[:TAG] in a tar"},
 	{store.ErrUsage, exitUsage, ""},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
+	{store.ErrMoved, exitRefused, "run it again when nobody else writes the same tag"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
 	{store.ErrOnce, exitUnavailable, "run it again; if it stays, write the content to a file and push that, which can be read as often as need be"},
 	{store.ErrConfig, exitFailed, "mend the file, or move it away"},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/internal/ui"
@@ -32,7 +34,8 @@ func newVerify(a *app) *cobra.Command {
 		Long: `Read everything under a manifest again and prove it: manifests, configs, layers,
 the manifests of an index, the subject, and with -r whatever refers to any of
 them. Without a tag or digest, everything under every tag of the repository or
-layout, or of all repositories of a backup.
+layout, or of all repositories of a backup. In a layout or tar that is also what
+no tag leads to; a registry cannot list that.
 
 What is proven: that content is there, with the digest and size that it is named
 by; that manifests follow their specification and are of the kind they are named
@@ -139,13 +142,16 @@ func (o *verifyOptions) verifyAll(ctx context.Context, a *app, ref store.Ref, si
 
 // verifyIn verifies what ref means in one store, and adds what it finds.
 func (o *verifyOptions) verifyIn(ctx context.Context, s store.Store, ref store.Ref, sink store.Sink, value *ui.VerifyResult) error {
-	names, err := namesOf(ctx, s, ref)
+	names, rest, err := rootsOf(ctx, s, ref)
 	if err != nil {
 		return err
 	}
 	found, err := graph.Verify(ctx, s, graph.VerifyRoots(names...), graph.VerifyOptions{
-		Referrers: o.recursive, Shallow: o.shallow, Concurrency: o.concurrency, Events: sink, Unpack: artifact.Decompress,
+		Rest: rest, Referrers: o.recursive, Shallow: o.shallow, Concurrency: o.concurrency, Events: sink, Unpack: artifact.Decompress,
 	})
+	if err == nil && len(found.Roots)+len(found.Faults) == 0 {
+		err = errNoTags
+	}
 	if err == nil {
 		addVerified(value, ref, found)
 	}
@@ -155,19 +161,31 @@ func (o *verifyOptions) verifyIn(ctx context.Context, s store.Store, ref store.R
 // errNoTags is ErrNotFound: to find no fault in nothing would look like a proof.
 var errNoTags = fmt.Errorf("%w: it has no tags; name a manifest by its digest", store.ErrNotFound)
 
-// namesOf are the digest or the tags of ref, and without any all tags of the store.
-func namesOf(ctx context.Context, s store.Reader, ref store.Ref) ([]string, error) {
+// rootsOf are the digest or the tags of ref. Without any they are all tags of the
+// store, and the rest is what lies in it without one, where the store can tell.
+func rootsOf(ctx context.Context, s store.Reader, ref store.Ref) (names []string, rest []store.Descriptor, err error) {
 	switch {
 	case ref.Digest != "":
-		return []string{ref.Digest.String()}, nil
+		return []string{ref.Digest.String()}, nil, nil
 	case len(ref.Tags) > 0:
-		return ref.Tags, nil
+		return ref.Tags, nil, nil
 	}
-	tags, err := store.Collect(s.Tags(ctx, ""))
-	if err == nil && len(tags) == 0 {
+	if names, err = store.Collect(s.Tags(ctx, "")); err != nil {
+		return nil, nil, err
+	}
+	rest, err = store.Collect(s.Manifests(ctx))
+	if errors.Is(err, store.ErrUnsupported) {
+		err = nil
+	}
+	tagged := map[string]bool{}
+	for _, tag := range names {
+		tagged[tag] = true
+	}
+	rest = slices.DeleteFunc(rest, func(d store.Descriptor) bool { return tagged[d.Annotations[ocispec.AnnotationRefName]] })
+	if err == nil && len(names)+len(rest) == 0 {
 		err = errNoTags
 	}
-	return tags, err
+	return names, rest, err
 }
 
 // addVerified adds what was found in the store of ref. Where that is one of many,

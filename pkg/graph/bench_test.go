@@ -26,8 +26,8 @@ func BenchmarkBackup(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				run := graph.NewBackup(graph.BackupOptions{})
-				if _, err := run.Repository(b.Context(), src.s, store.VerifyManifests(dst), nil, tags); err != nil {
+				run := graph.NewBackup(nil, graph.BackupOptions{})
+				if _, err := run.Repository(b.Context(), src.s, graph.Kept{Store: store.VerifyManifests(dst)}, tags); err != nil {
 					b.Fatal(err)
 				}
 				if err := dst.Close(); err != nil {

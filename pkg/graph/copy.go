@@ -26,8 +26,10 @@ type CopyOptions struct {
 	// manifests, as they lie beside their converted forms.
 	SkipExtinct bool
 	// Force looks for everything under a manifest that the destination has, and
-	// puts what is missing. Without it such a manifest is trusted.
+	// puts what is missing. Without it such a manifest is trusted. A manifest that
+	// is damaged there is put anew.
 	Force bool
+	mend  bool // of Force only the last
 	// NoPreflight puts without asking first what the destination takes; the
 	// first refusal then ends the copy half way.
 	NoPreflight bool

@@ -63,7 +63,7 @@ func (c *copier) putTags(ctx context.Context, batch []*target, early map[digest.
 	}
 	for pass := last; pass >= 0; pass-- {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.manifests())
+		group.SetLimit(c.manifestsAtOnce())
 		for _, t := range batch {
 			if t.pass == pass && t.err == nil {
 				_, first := early[t.Digest]

@@ -112,7 +112,7 @@ func (c *copier) namedThere(ctx context.Context, refs []string) ([]digest.Digest
 	for i, ref := range refs {
 		group.Go(func() error {
 			d, err := c.dst.Resolve(gctx, ref)
-			gone, err := absent(err)
+			gone, err := c.lacks(err)
 			if !gone && err == nil {
 				named[i] = d.Digest
 			}
@@ -120,6 +120,14 @@ func (c *copier) namedThere(ctx context.Context, refs []string) ([]digest.Digest
 		})
 	}
 	return named, group.Wait()
+}
+
+// lacks is absent, also for what is damaged and is to be put anew.
+func (c *copier) lacks(err error) (bool, error) {
+	if (c.opts.Force || c.opts.mend) && isDamage(err) {
+		return true, nil
+	}
+	return absent(err)
 }
 
 // targets are the artifacts that the names mean, each once, but for those that

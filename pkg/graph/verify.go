@@ -66,6 +66,9 @@ type VerifyOptions struct {
 	Referrers   bool // also what refers to the roots, to their children, and so on
 	Shallow     bool // blobs have to be there with their sizes; their bytes are not read
 	Concurrency int  // blobs and manifests at once; 0 is DefaultConcurrency
+	// Rest are manifests that are verified too where no root leads to them: those of
+	// store.Reader.Manifests. One with a subject is left to Referrers.
+	Rest []store.Descriptor
 	// Events hears of the progress, and of what is no fault and yet worth knowing.
 	Events store.Sink
 	// Unpack writes to w what r holds, decompressed. With it, packed directories
@@ -98,12 +101,21 @@ func Verify(ctx context.Context, src store.Reader, roots []VerifyRoot, opts Veri
 	if err != nil {
 		return v.res, err
 	}
-	nodes, err := WalkAll(ctx, src, v.res.Roots, WalkOptions{
+	w := newWalk(src, WalkOptions{
 		Referrers: opts.Referrers, Subjects: true, Concurrency: opts.Concurrency, Events: opts.Events, OnError: v.unreadable,
 	})
-	if err != nil {
+	if err := w.run(ctx, v.res.Roots...); err != nil {
 		return v.res, err
 	}
+	rest := v.rest(ctx, w)
+	if err := w.run(ctx, rest...); err != nil {
+		return v.res, err
+	}
+	for _, d := range rest {
+		v.res.Roots = append(v.res.Roots, d)
+		at = append(at, place{d, d.Digest.String()})
+	}
+	nodes := w.finish()
 	v.survey(at, nodes)
 	if err := v.checkBlobs(ctx, nodes); err != nil {
 		return v.res, err

@@ -283,19 +283,30 @@ func (x *index) remove(d digest.Digest) (found bool) {
 // other fields stay as they are.
 func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
 	fields, err := parseObject(raw)
+	if err == nil {
+		fields, err = withNote(fields, ocispec.AnnotationRefName, tag)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return fields.bytes(), nil
+}
+
+// withNote is an object with another value of an annotation, or without it for "".
+// All its other fields and annotations stay as they are.
+func withNote(fields object, name, value string) (object, error) {
+	fields = slices.Clone(fields)
 	var notes object
 	at := fields.find("annotations")
 	if at >= 0 && !bytes.Equal(fields[at].value, []byte("null")) {
+		var err error
 		if notes, err = parseObject(fields[at].value); err != nil {
 			return nil, err
 		}
 	}
-	notes = slices.DeleteFunc(notes, func(f field) bool { return f.name == ocispec.AnnotationRefName })
-	if tag != "" {
-		notes = append(notes, field{ocispec.AnnotationRefName, quote(tag)})
+	notes = slices.DeleteFunc(notes, func(f field) bool { return f.name == name })
+	if value != "" {
+		notes = append(notes, field{name, quote(value)})
 	}
 	switch {
 	case at < 0 && len(notes) == 0: // nothing to take away from
@@ -306,7 +317,7 @@ func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
 	default:
 		fields[at].value = notes.bytes()
 	}
-	return fields.bytes(), nil
+	return fields, nil
 }
 
 // object is a JSON object in its order, each value as it stood.

@@ -27,6 +27,12 @@ type LayoutOptions struct {
 	// KeepBlobs makes a blob alone a reason to write an archive. Without it a
 	// push that fails before its manifest leaves the archive as it was.
 	KeepBlobs bool
+	// Source says of what repository a layout is the backup, by the name that it
+	// has in a registry, or "" for one alone. It is kept in index.json; a layout
+	// that is the backup of another repository is ErrExists, unless Replace.
+	// nil, or "" of it, is none.
+	Source  func(name string) string
+	Replace bool
 }
 
 // OpenLayout opens the OCI image layout in a directory (image-spec
@@ -44,6 +50,7 @@ func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	l := newLayout(dir, opts)
+	l.source = opts.source("")
 	l.open = func(create bool) (*os.Root, error) {
 		if create {
 			if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -53,14 +60,7 @@ func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 		return os.OpenRoot(dir)
 	}
 	l.rmdir = func() error { return os.Remove(dir) }
-	root, err := l.root()
-	if errors.Is(err, store.ErrNotFound) {
-		return l, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return l, root.Close()
+	return l, l.look()
 }
 
 func newLayout(dir string, opts LayoutOptions) *layout {
@@ -79,6 +79,7 @@ type layout struct {
 	open  func(create bool) (*os.Root, error)
 	rmdir func() error                                           // removes the directory if it is empty
 	mount func(b store.Blob) (put store.Put, ok bool, err error) // nil stands alone
+	begin func(ctx context.Context) error                        // makes the directory of a backup; nil is open
 	home  string                                                 // Blob.Home of what lies in it
 	busy  chan struct{}                                          // one goroutine changes index.json at a time
 	swept sync.Once                                              // what dead writers left was removed
@@ -94,6 +95,8 @@ type layout struct {
 	waiting []*listing      // manifests that the next change of index.json lists
 	coming  *sync.WaitGroup // those that are being put and do not wait yet; nil for none
 
+	source  source
+	claimed bool // it is that of the source; guarded by mu
 	// nested layouts may lie in this one's directory: repositories of a registry.
 	nested bool
 }

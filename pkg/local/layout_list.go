@@ -15,7 +15,8 @@ import (
 type listing struct {
 	manifest store.Manifest
 	tags     []string
-	done     chan struct{} // closed when err stands
+	allowed  func(*index) error // asked under the lock; nil is always
+	done     chan struct{}      // closed when err stands
 	err      error
 }
 
@@ -109,6 +110,11 @@ func (l *layout) listAll(root *os.Root, batch []*listing) {
 }
 
 func (l *layout) listOne(root *os.Root, x *index, one *listing) (changed bool, err error) {
+	if one.allowed != nil {
+		if err := one.allowed(x); err != nil {
+			return false, err
+		}
+	}
 	// Written and compared a moment ago, but a delete may have come before the
 	// lock was ours.
 	if size, err := l.size(root, one.manifest.Digest); err != nil || size != one.manifest.Size {

@@ -266,6 +266,17 @@ func (s *memory) link(d store.Descriptor, other *memory, how store.How) (store.P
 // PutManifest keeps a copy, since the caller may change its bytes afterwards.
 // The manifest and all its tags come to be seen at once.
 func (s *memory) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	return s.putManifest(ctx, m, tags, func() error { return nil })
+}
+
+// Swap looks and puts under one lock.
+func (s *memory) Swap(ctx context.Context, m store.Manifest, tag string, old digest.Digest) error {
+	return s.putManifest(ctx, m, []string{tag}, func() error { return unmoved(tag, s.tags[tag], old) })
+}
+
+// putManifest puts m where allowed, which is asked under the lock, has nothing
+// against it.
+func (s *memory) putManifest(ctx context.Context, m store.Manifest, tags []string, allowed func() error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -276,6 +287,9 @@ func (s *memory) PutManifest(ctx context.Context, m store.Manifest, tags ...stri
 	m = store.Manifest{Descriptor: store.Plain(m.Descriptor), Raw: bytes.Clone(m.Raw)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := allowed(); err != nil {
+		return err
+	}
 	s.manifests[m.Digest] = stored{m, outline}
 	for _, tag := range tags {
 		s.tags[tag] = m.Digest

@@ -253,8 +253,11 @@ func (f *far) discover(repo, tag string, want int) command {
 	}
 }
 
+// cost is what a command may take.
+type cost struct{ trips, requests int }
+
 // costs runs a command and compares what it took. A part of a trip counts as one.
-func costs(t *testing.T, name string, trips, requests int, do command, at ...*far) (seen []string) {
+func costs(t *testing.T, name string, want cost, do command, at ...*far) (seen []string) {
 	t.Helper()
 	for _, f := range at {
 		f.take()
@@ -268,8 +271,8 @@ func costs(t *testing.T, name string, trips, requests int, do command, at ...*fa
 	for _, f := range at {
 		seen = append(seen, f.take()...)
 	}
-	if trips != anyNumber && took != trips || len(seen) != requests {
-		t.Errorf("%s took %d round trips and %d requests, want %d and %d:\n%s", name, took, len(seen), trips, requests, strings.Join(seen, "\n"))
+	if want.trips != anyNumber && took != want.trips || len(seen) != want.requests {
+		t.Errorf("%s took %d round trips and %d requests, want %d and %d:\n%s", name, took, len(seen), want.trips, want.requests, strings.Join(seen, "\n"))
 	}
 	return seen
 }
@@ -302,18 +305,18 @@ func tripsFull(t *testing.T) {
 	defer g.end()
 	dir := smallFiles(t, "a", "b", "c", "n")
 	// The first blob goes ahead of the others, and shows whether one has to sign in.
-	costs(t, "push", 3, 5, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again", 3, 5, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "pull", 2, 4, f.pull("app", "v1"), f)
+	costs(t, "push", cost{3, 5}, f.push(dir, "app", "v1", "a", "b", "c"), f)
+	costs(t, "push again", cost{3, 5}, f.push(dir, "app", "v1", "a", "b", "c"), f)
+	costs(t, "pull", cost{2, 4}, f.pull("app", "v1"), f)
 	// HEAD and HEAD, the manifest, blobs, one more as above, the manifest.
-	costs(t, "copy", 5, 12, f.copyTo(g, "app", "app", false), f, g)
-	costs(t, "copy again", 1, 2, f.copyTo(g, "app", "app", false), f, g)
-	costs(t, "copy within", 5, 9, f.copyTo(f, "app", "other", false), f)
-	costs(t, "tag", 2, 2, f.tag("app", "v1", "v2"), f)
-	costs(t, "attach", 4, 4, f.attach(dir, "app", "v1", "n"), f)
-	costs(t, "attach another", 4, 4, f.attach(dir, "app", "v1", "a"), f)
-	costs(t, "discover", 2, 3, f.discover("app", "v1", 2), f)
-	costs(t, "copy with referrers", 11, 28, f.copyTo(g, "app", "deep", true), f, g)
+	costs(t, "copy", cost{5, 12}, f.copyTo(g, "app", "app", false), f, g)
+	costs(t, "copy again", cost{1, 2}, f.copyTo(g, "app", "app", false), f, g)
+	costs(t, "copy within", cost{5, 9}, f.copyTo(f, "app", "other", false), f)
+	costs(t, "tag", cost{2, 2}, f.tag("app", "v1", "v2"), f)
+	costs(t, "attach", cost{4, 4}, f.attach(dir, "app", "v1", "n"), f)
+	costs(t, "attach another", cost{4, 4}, f.attach(dir, "app", "v1", "a"), f)
+	costs(t, "discover", cost{2, 3}, f.discover("app", "v1", 2), f)
+	costs(t, "copy with referrers", cost{11, 28}, f.copyTo(g, "app", "deep", true), f, g)
 }
 
 func tripsOld(t *testing.T) {
@@ -321,15 +324,15 @@ func tripsOld(t *testing.T) {
 	defer f.end()
 	defer g.end()
 	dir := smallFiles(t, "a", "b", "c", "n")
-	costs(t, "push", 4, 9, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again", 4, 9, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "copy", 6, 16, f.copyTo(g, "app", "app", false), f, g)
-	costs(t, "copy again", 1, 2, f.copyTo(g, "app", "app", false), f, g)
-	costs(t, "copy within", 5, 9, f.copyTo(f, "app", "other", false), f)
+	costs(t, "push", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
+	costs(t, "push again", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
+	costs(t, "copy", cost{6, 16}, f.copyTo(g, "app", "app", false), f, g)
+	costs(t, "copy again", cost{1, 2}, f.copyTo(g, "app", "app", false), f, g)
+	costs(t, "copy within", cost{5, 9}, f.copyTo(f, "app", "other", false), f)
 	// Two to three of them are a wait in which other writers of the list would show.
-	costs(t, "attach", 11, 11, f.attach(dir, "app", "v1", "n"), f)
-	costs(t, "attach another", 11, 11, f.attach(dir, "app", "v1", "a"), f)
-	costs(t, "discover", 2, 3, f.discover("app", "v1", 2), f)
+	costs(t, "attach", cost{11, 11}, f.attach(dir, "app", "v1", "n"), f)
+	costs(t, "attach another", cost{11, 11}, f.attach(dir, "app", "v1", "a"), f)
+	costs(t, "discover", cost{2, 3}, f.discover("app", "v1", 2), f)
 }
 
 // oldQuirks are those of Distribution 2.8 that cost requests.
@@ -343,14 +346,14 @@ func tripsOfMany(t *testing.T) {
 	f, g := newFar(t, "one.example", oldQuirks()...), newFar(t, "two.example", oldQuirks()...)
 	defer f.end()
 	defer g.end()
-	costs(t, "push", 4, 5, f.push(smallFiles(t, "a"), "app", "v1", "a"), f)
-	seen := costs(t, "attach", anyNumber, n+7, f.putReferrers("app", "v1", n), f)
-	seen = append(seen, costs(t, "copy", anyNumber, 4*n+21, f.copyTo(g, "app", "app", true), f, g)...)
+	costs(t, "push", cost{4, 5}, f.push(smallFiles(t, "a"), "app", "v1", "a"), f)
+	seen := costs(t, "attach", cost{anyNumber, n + 7}, f.putReferrers("app", "v1", n), f)
+	seen = append(seen, costs(t, "copy", cost{anyNumber, 4*n + 21}, f.copyTo(g, "app", "app", true), f, g)...)
 	writes := slices.DeleteFunc(seen, func(s string) bool { return !strings.HasPrefix(s, "PUT /v2/app/manifests/sha256-") })
 	if len(writes) != 2 {
 		t.Errorf("two lists were written %d times", len(writes))
 	}
-	costs(t, "discover", 2, 3, g.discover("app", "v1", n), g)
+	costs(t, "discover", cost{2, 3}, g.discover("app", "v1", n), g)
 }
 
 // putReferrers puts n manifests that refer to one, all at once.
