@@ -282,6 +282,9 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 func (k *keeping) listTags(ctx context.Context, src store.Reader, repo string) (tags []string, err error) {
 	lists := 0
 	for tag, err := range src.Tags(ctx, "") {
+		if err != nil && k.opts.all && errors.Is(err, store.ErrNotFound) && len(tags) == 0 {
+			break // the catalog of CNCF Distribution has what lost its last tag, or never had one
+		}
 		if err != nil {
 			return nil, &graph.Error{Side: graph.Source, Op: "list tags", Err: err}
 		}

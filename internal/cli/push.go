@@ -115,7 +115,7 @@ func (o *pushOptions) send(ctx context.Context, a *app, ref store.Ref, pkg *arti
 	}
 	defer func() { err = exported(err) }()
 	if o.dryRun {
-		descs, err := pkg.Hash(ctx)
+		descs, err := pkg.Hash(ctx, sink)
 		if err != nil {
 			return root, err
 		}

@@ -57,7 +57,9 @@ func (r BackupResult) BackupText(out io.Writer) error {
 	var l lines
 	for _, k := range r.Repositories {
 		done, all := k.Copied+k.Exist, len(k.Tags)
-		if done == all && k.Error == "" {
+		if all == 0 && k.Error == "" {
+			l.add(fmt.Sprintf("Skipped %q: no tags", k.Repository))
+		} else if done == all && k.Error == "" {
 			l.add(fmt.Sprintf("Successfully backed up %d tag(s) from %q to %q in %s.", done, k.Repository, r.Path, span(k.Took)))
 		} else {
 			l.add(fmt.Sprintf("Backed up %d of %d tag(s) from %q to %q", done, all, k.Repository, r.Path))

@@ -39,9 +39,14 @@ func VerifyVerbs() Verbs {
 	return Verbs{Start: "Verifying", Sent: "Verified", Present: "Found", Again: "Found", Mounted: "Found"}
 }
 
+// hashingVerb is the verb of content that is read for its digest alone.
+const hashingVerb = "Hashing"
+
 // verb is the verb of a change that has a line, or "".
 func (v Verbs) verb(c change) string {
 	switch {
+	case c.step == began && c.event.Kind == store.Hashing:
+		return hashingVerb
 	case c.step == began:
 		return v.Start
 	case c.step == failed:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/stet-oci/stet/pkg/store"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -142,25 +140,14 @@ func (p *Package) addConfig(r PackRequest) error {
 }
 
 // Hash reads every blob and gives the descriptors that a store would report,
-// without storing anything.
-func (p *Package) Hash(ctx context.Context) ([]store.Descriptor, error) {
+// without storing anything. sink hears how far it is.
+func (p *Package) Hash(ctx context.Context, sink store.Sink) ([]store.Descriptor, error) {
 	descs := make([]store.Descriptor, len(p.Blobs))
-	buf := make([]byte, copyBuffer)
 	for i, b := range p.Blobs {
-		descs[i] = b.Descriptor
-		rc, err := b.Open(ctx, 0)
-		if err != nil {
+		var err error
+		if descs[i], err = store.HashBlob(ctx, b, sink); err != nil {
 			return nil, err
 		}
-		sum := digest.SHA256.Hash()
-		size, err := io.CopyBuffer(sum, struct{ io.Reader }{rc}, buf)
-		if closeErr := rc.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return nil, err
-		}
-		descs[i].Digest, descs[i].Size = digest.NewDigest(digest.SHA256, sum), size
 	}
 	return descs, nil
 }

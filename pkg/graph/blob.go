@@ -23,7 +23,7 @@ func PutBlob(ctx context.Context, b store.Blob, dst store.Store, opts BlobOption
 	m := &mover{dst: to, sink: opts.Events}
 	blobs := []store.Blob{b}
 	if !opts.Once {
-		if err := hashLarge(ctx, blobs); err != nil {
+		if err := m.hashLarge(ctx, blobs); err != nil {
 			return store.Put{}, err
 		}
 	}

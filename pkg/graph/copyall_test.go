@@ -384,7 +384,7 @@ func TestCopyAllTogether(t *testing.T) {
 	if _, err := graph.CopyAll(ctx, src.s, gather(), tagRoots(tags...), opts); err != nil {
 		t.Error(err)
 	}
-	if _, err := graph.NewBackup(graph.BackupOptions{Concurrency: 2}).Repository(ctx, src.s, gather(), nil, tags); err != nil {
+	if _, err := graph.NewBackup(nil, graph.BackupOptions{Concurrency: 2}).Repository(ctx, src.s, graph.Kept{Store: gather()}, tags); err != nil {
 		t.Error(err)
 	}
 }
