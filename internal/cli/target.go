@@ -22,6 +22,8 @@ type targetFlags struct {
 	layoutPath       string
 	distributionSpec string
 	chunkSize        string
+	noCache          bool
+	sends            bool // the command sends blobs
 	progress         *progressFlags
 	blobsAlone       bool // the command puts blobs that belong to no manifest
 
@@ -57,8 +59,10 @@ func (t *targetFlags) register(a *app, cmd *cobra.Command, progress *progressFla
 	}
 }
 
-// registerChunks adds --chunk-size, for commands that send blobs.
+// registerChunks adds --chunk-size and --no-cache, for commands that send blobs.
 func (t *targetFlags) registerChunks(cmd *cobra.Command) {
+	t.sends = true
+	cmd.Flags().BoolVar(&t.noCache, "no-cache", false, "do not go on with uploads that broke off, nor remember where blobs are")
 	cmd.Flags().StringVar(&t.chunkSize, "chunk-size", "", "send blobs in chunks of this `SIZE`, such as 16MiB, and in no other way")
 }
 
@@ -200,6 +204,9 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 		return opts, err
 	}
 	opts.Actions, opts.MountFrom, opts.Connections = t.actions, t.mountFrom, t.connections
+	if t.sends && !t.noCache {
+		opts.CacheDir = a.cacheDir()
+	}
 	opts.Events = sink
 	if t.progress.debug {
 		opts.Trace = a.streams.Err

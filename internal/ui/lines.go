@@ -123,6 +123,8 @@ func fallbackTold(choice string) string {
 		return "uploaded with two requests instead of one"
 	case "hash-first":
 		return "hashed before the upload instead of during it"
+	case "one-put":
+		return "uploaded in one request, which cannot be gone on with"
 	case "chunks":
 		return "uploaded in chunks"
 	}

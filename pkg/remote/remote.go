@@ -36,6 +36,7 @@ type repository struct {
 	name   string
 
 	known   knowledge
+	asks    questions     // which way small blobs begin
 	flights flights       // uploads under way and done
 	lists   lists         // changes to referrers lists under way
 	kinds   kinds         // what was asked about kinds of manifests
