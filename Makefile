@@ -17,9 +17,12 @@ RACE     := $(if $(CC_FOUND),-race)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
+# Calls in our own code are not inlined: see docs/decisions/0010-size.md.
+SMALL = -gcflags=github.com/stet-oci/stet/...=-l
+
 # -buildvcs=auto: `stet version` tells tag and commit, whatever GOFLAGS says.
 build: ## build bin/stet, static and stripped
-	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/stet ./cmd/stet
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath $(SMALL) -ldflags '-s -w' -o bin/stet ./cmd/stet
 
 demo: build ## one artifact: files, two registries, a layout, files; one digest
 	@PATH="$(CURDIR)/bin:$$PATH" sh internal/demo/demo.sh

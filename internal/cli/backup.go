@@ -128,13 +128,12 @@ type origin struct {
 
 func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, k.hosts.close()) }()
-	what := "back up " + strings.Join(args, ", ")
 	from, err := k.origins(ctx, args)
 	if err != nil {
-		return cannot(what, store.Ref{}, err)
+		return badArgs("back up", args, err)
 	}
 	if k.place, err = openBackup(ctx, k.opts.output, len(from) > 1 || k.opts.all); err != nil {
-		return cannot("write the backup "+k.opts.output, store.Ref{}, err)
+		return noBackup("write the backup "+k.opts.output, err)
 	}
 	if !k.opts.referrers && !k.opts.silent {
 		k.sink.Emit(store.Event{Kind: store.Warning, Text: "referrers, such as signatures and SBOMs, are left out; --include-referrers keeps them, --include-referrers=false is quiet about it"})

@@ -79,6 +79,29 @@ func (p *backupPlace) close() error {
 	return p.one.Close()
 }
 
+// noBackup is the error about a path where no backup can be, or is. A file that
+// is no tar is most likely another one than was meant.
+func noBackup(what string, err error) error {
+	f := &failure{what: what, err: err}
+	if errors.Is(err, store.ErrInvalid) {
+		f.do = "name the directory or tar of a backup; what is at the path stays as it is"
+	}
+	return f
+}
+
+// badArgs is the error about the arguments of backup and restore. A host alone is
+// what --all takes.
+func badArgs(what string, args []string, err error) error {
+	f := &failure{what: what + " " + strings.Join(args, ", "), err: err}
+	var bad *store.RefError
+	if errors.As(err, &bad) {
+		if _, notHost := store.ParseHost(bad.Ref); notHost == nil {
+			f.do = "name a repository, or add --all for every one of " + bad.Ref
+		}
+	}
+	return f
+}
+
 // nameIn is the name of a repository in a backup of several.
 func nameIn(ref store.Ref) string {
 	if ref.Scheme == store.SchemeRegistry {

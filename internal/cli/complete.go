@@ -45,7 +45,7 @@ func (a *app) completeRefs(t *targetFlags) cobra.CompletionFunc {
 // tagsOf says whether a tag is being typed, of what store, and what stands before it.
 func (t *targetFlags) tagsOf(typed string) (ref store.Ref, lead string, ok bool) {
 	if t.layoutPath != "" {
-		return store.Ref{Scheme: store.SchemeLayout, Path: t.layoutPath}, "", true
+		return store.Ref{Scheme: layoutScheme(t.layoutPath), Path: t.layoutPath}, "", true
 	}
 	i := strings.LastIndex(typed, ":")
 	if i < 0 || strings.ContainsAny(typed[i:], `/\@`) {

@@ -88,7 +88,7 @@ func (o *convertOptions) register(cmd *cobra.Command) {
 	fs.StringVar(&o.mapFile, "map", "", "write the map as JSON to `FILE`")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	fs.StringVar(&o.format, "format", string(ui.KindText), "`FORM` of the result: text, table, json or go-template[=TEMPLATE]")
-	fs.StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	fs.StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "table", "json", "go-template")
 	complete(cmd, "to", toImage, toOriginal)
 	o.source.register(cmd, &o.progressFlags, true)
@@ -166,6 +166,8 @@ func (c *conversion) check() error {
 	}
 	onlyImage := c.image != artifact.ConvertOptions{} || c.keepOriginal
 	switch {
+	case c.to == "":
+		return fmt.Errorf("%w: --to is missing: image or original", store.ErrUsage)
 	case c.to != toImage && c.to != toOriginal:
 		return fmt.Errorf("%w: --to is image or original, not %q", store.ErrUsage, c.to)
 	case c.to == toOriginal && onlyImage:

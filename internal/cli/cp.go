@@ -85,7 +85,7 @@ way to keep lists of referrers, are not copied as tags: -r copies referrers.`,
 	fs.BoolVar(&o.skipExtinct, "skip-extinct", false, "with -r, leave out artifact manifests that refer to something, with a warning each")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "`HOST:PORT:ADDRESS[:PORT]` for both sides: --from-resolve and --to-resolve in one")
 	o.from.register(cmd, &o.progressFlags, true)
 	o.to.register(cmd, &o.progressFlags, true)
 	o.to.registerChunks(cmd)

@@ -41,7 +41,7 @@ var exitCodes = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed, not classified"},
 	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
-	{exitNo, "the answer is no: verify or validate found faults, diff differs, sync check is stale"},
+	{exitNo, "the answer is no: verify or validate found faults, diff differs"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
 	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},
@@ -99,6 +99,7 @@ var rules = []rule{
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},
 	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
 	{syscall.EADDRINUSE, exitFailed, "choose another address; port 0 takes a free one"},
+	{syscall.EADDRNOTAVAIL, exitFailed, "choose an address of this machine, such as localhost:5000"},
 }
 
 // failure is an error of a command: what it could not do, and why.
@@ -229,6 +230,10 @@ func (a *app) explain(err error) explanation {
 	var refusal *remote.Error
 	if errors.As(err, &refusal) && refusal.Status == http.StatusTooManyRequests {
 		e.do = "run it again later; ask for less at once (--max-rps, --concurrency), or wait for longer (--retry-max-wait, --retry)"
+	}
+	var template *ui.TemplateError
+	if errors.As(err, &template) {
+		e.do = fmt.Sprintf("run `%s help templates`, which lists the functions and tells of the keys", a.name)
 	}
 	if f != nil && f.do != "" {
 		e.do = f.do

@@ -183,7 +183,7 @@ func (u *updating) run(ctx context.Context, s store.Store) (err error) {
 		return err
 	}
 	if !artifact.IsIndex(u.old.MediaType) {
-		return fmt.Errorf("%w: it is a %s, not an index", store.ErrUsage, u.old.MediaType)
+		return fmt.Errorf("%w: it is of type %s, not an index", store.ErrUsage, u.old.MediaType)
 	}
 	if u.edit.Add, err = graph.Entries(ctx, s, u.adds); err != nil {
 		return err

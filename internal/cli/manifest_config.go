@@ -124,7 +124,7 @@ func (o *fetchConfigOptions) find(ctx context.Context, a *app, s store.Store, re
 	}
 	f := &failure{
 		what: "fetch the config of " + ref.String(), ref: ref,
-		err: fmt.Errorf("%w: %s is a %s, which has no config", store.ErrNotFound, m.Digest, m.MediaType),
+		err: fmt.Errorf("%w: %s is of type %s, which has no config", store.ErrNotFound, m.Digest, m.MediaType),
 		do:  fmt.Sprintf("look at the manifest itself: `%s manifest fetch --pretty %s`", a.name, ref),
 	}
 	if artifact.IsIndex(m.MediaType) {

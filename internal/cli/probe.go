@@ -49,7 +49,7 @@ first to the second without another digest.`,
 	o.targetFlags.register(cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	cmd.Flags().StringVar(&o.format, "format", string(ui.KindText), "`FORM` of the result: text, table, json or go-template[=TEMPLATE]")
-	cmd.Flags().StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	cmd.Flags().StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "table", "json", "go-template")
 	return cmd
 }

@@ -108,12 +108,12 @@ func (r *restoring) restore(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, r.hosts.close()) }()
 	names, err := r.open(ctx)
 	if err != nil {
-		return cannot("read the backup "+r.opts.input, store.Ref{}, err)
+		return noBackup("read the backup "+r.opts.input, err)
 	}
 	defer r.backup.Close()
 	goals, err := r.goals(args, names)
 	if err != nil {
-		return cannot("restore "+strings.Join(args, ", "), store.Ref{}, err)
+		return badArgs("restore", args, err)
 	}
 	for _, g := range goals {
 		if ctx.Err() == nil {

@@ -103,6 +103,10 @@ func note(program string, e store.Event) string {
 	return about + "warning: " + Escape(e.Text)
 }
 
+// IsDetail says whether a fallback is one of how bytes travel, which changes
+// neither what is stored nor what else works (docs/decisions/0007-fallbacks.md).
+func IsDetail(choice string) bool { return choice == "post-put" }
+
 // fallbackTold says what was done instead, for the choices of design §6.
 func fallbackTold(choice string) string {
 	switch choice {

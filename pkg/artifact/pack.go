@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -107,6 +109,11 @@ func (p *Package) addConfig(r PackRequest) error {
 	}
 	p.hasConfig = true
 	l := layer{base: store.Descriptor{MediaType: mediaType, Annotations: r.Annotations[AnnotationsConfig]}}
+	if r.Config != nil && filepath.Clean(r.Config.Path) == os.DevNull {
+		// The idiom of ORAS for a config of a type and without content.
+		p.add(store.NewBlob(mediaType, nil), l)
+		return nil
+	}
 	if r.Config != nil {
 		info, at, err := r.stat(*r.Config)
 		if err != nil {

@@ -248,7 +248,7 @@ func (v *verification) unreadable(d store.Descriptor, err error) error {
 		v.unlisted[d.Digest] = g.Err
 	case unknown:
 		v.res.Manifests++ // its digest was proven; what it names is not known
-		v.note(d, fmt.Sprintf("%s is a %s; its digest is proven, what it names is not known", d.Digest, d.MediaType))
+		v.note(d, fmt.Sprintf("%s is of type %s; its digest is proven, what it names is not known", d.Digest, d.MediaType))
 	default:
 		v.unread[d.Digest] = err
 		if errors.As(err, &g) {
@@ -314,7 +314,7 @@ func (v *verification) checkEdge(d store.Descriptor, n *Node, path string) {
 func sizeFault(d store.Descriptor, path string, got int64) Fault {
 	return Fault{
 		Kind: FaultSize, Desc: d, Path: path, Expected: fmt.Sprint(d.Size), Got: fmt.Sprint(got),
-		Reason: fmt.Sprintf("it has %d bytes, and is named with %d", got, d.Size),
+		Reason: fmt.Sprintf("it has %d bytes, and what names it says %d", got, d.Size),
 	}
 }
 
@@ -374,7 +374,7 @@ func (v *verification) subject(n *Node, path string) []place {
 		return nil
 	}
 	if !store.IsManifestType(s.MediaType) {
-		v.note(*s, fmt.Sprintf("the subject %s is a %s, which is not looked at", s.Digest, s.MediaType))
+		v.note(*s, fmt.Sprintf("the subject %s is of type %s, which is not looked at", s.Digest, s.MediaType))
 		return nil
 	}
 	return []place{{*s, path}}

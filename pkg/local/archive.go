@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"os"
@@ -24,7 +25,8 @@ import (
 // or tag has changed, or with opts.KeepBlobs a blob; until then the old file is
 // as it was. A file that is not there is made so; reading it is ErrNotFound.
 //
-// Of a tar with several layouts, FILE/DIR opens the one in the directory DIR.
+// Of a tar with several layouts, FILE/DIR opens the one in the directory DIR;
+// FILE alone is ErrUsage.
 //
 // Who writes holds a lock on FILE.lock until Close; another process waits for
 // at most opts.LockWait.
@@ -78,7 +80,7 @@ func (f *archiveFile) elsewhere() error {
 		dirs, more = dirs[:enough], ", …"
 	}
 	return fmt.Errorf("%w: %s is no OCI layout; it holds layouts in %s%s, so name one, as in tar:%s",
-		store.ErrInvalid, f.file, strings.Join(dirs, ", "), more, path.Join(filepath.ToSlash(f.file), dirs[0]))
+		store.ErrUsage, f.file, strings.Join(dirs, ", "), more, path.Join(filepath.ToSlash(f.file), dirs[0]))
 }
 
 // layout is what lies in the archive; empty where there is none. It changes
@@ -95,6 +97,9 @@ func (a *archive) layout() *packed {
 // absent names the file where something is not in it.
 func (a *archive) absent(what string) error {
 	file := a.file
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no file %s", store.ErrNotFound, file)
+	}
 	if a.dir != "." {
 		file = path.Join(filepath.ToSlash(file), a.dir)
 	}

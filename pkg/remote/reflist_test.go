@@ -78,6 +78,12 @@ func newTagRegistry(t *testing.T) (*tagRegistry, *repository) {
 	return g, st.(*repository)
 }
 
+// linkTo is a link of something that was put already.
+func linkTo(r *repository) *linking {
+	arrived, _ := r.lists.announce(dgst)
+	return &linking{subject: dgst, arrived: arrived}
+}
+
 func entryOf(name string) store.Descriptor {
 	return store.Descriptor{MediaType: store.MediaTypeImage, Digest: digest.FromString(name), Size: 1}
 }
@@ -105,7 +111,7 @@ func TestListChangesGoTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	add := func(name string) {
 		wg.Go(func() {
-			if err := r.addToList(t.Context(), dgst, entryOf(name)); err != nil {
+			if err := r.addToList(t.Context(), linkTo(r), entryOf(name)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -128,11 +134,11 @@ func TestLaterListChangeHolds(t *testing.T) {
 	t.Parallel()
 	g, r := newTagRegistry(t)
 	done := make(chan error, 4)
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("first")) }()
 	<-g.began
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("gone")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("gone")) }()
 	r.waits(t, 1)
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("stays")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("stays")) }()
 	r.waits(t, 2)
 	dropped := make(chan bool)
 	go func() {
@@ -156,11 +162,11 @@ func TestListChangeOutlivesItsWriter(t *testing.T) {
 	g, r := newTagRegistry(t)
 	first, writer, other := make(chan error), make(chan error), make(chan error)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { first <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	go func() { first <- r.addToList(t.Context(), linkTo(r), entryOf("first")) }()
 	<-g.began
-	go func() { writer <- r.addToList(ctx, dgst, entryOf("writer")) }()
+	go func() { writer <- r.addToList(ctx, linkTo(r), entryOf("writer")) }()
 	r.waits(t, 1)
-	go func() { other <- r.addToList(t.Context(), dgst, entryOf("other")) }()
+	go func() { other <- r.addToList(t.Context(), linkTo(r), entryOf("other")) }()
 	r.waits(t, 2)
 	cancel()
 	if err := <-writer; !errors.Is(err, context.Canceled) {
