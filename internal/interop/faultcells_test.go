@@ -73,8 +73,8 @@ func matrixCells(reg string) []cell {
 		cells = append(cells, c)
 	}
 	for _, s := range matrixStops() {
-		if s.at == atPostBody && !all {
-			continue // Distribution takes no blob in one POST
+		if !all && !slices.Contains([]stage{atBlobGet, atPost, atPatch, atPut, atManifestPut}, s.at) {
+			continue
 		}
 		for _, when := range s.points {
 			for _, what := range []kind{cut, reset, stall} {

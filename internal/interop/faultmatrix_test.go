@@ -24,16 +24,19 @@ import (
 // where there is one: a busy machine looks like that too. Bounded is how long each
 // may take before the test calls it endless.
 const (
-	shortStall = "1s"
 	longStall  = "30s"
+	shortStall = "1s"
 	bounded    = 90 * time.Second
 )
 
 // inFlight is what connections hold when they break, whatever the size of the blob.
 const inFlight = 1 << 20
 
-// atOnce is how many cells run at a time. Most of a cell's time is waiting.
-const atOnce = 16
+// How many cells run at a time: those that stall do little but wait.
+const (
+	atOnce      = 8
+	stallAtOnce = 32
+)
 
 // The content of the matrix: two small blobs, and a big one that is over the
 // size from which stet asks before it sends.
@@ -115,9 +118,13 @@ func TestFaultMatrix(t *testing.T) {
 				order[i] = &cells[i]
 			}
 			slices.SortStableFunc(order, func(a, b *cell) int { return b.wait() - a.wait() })
-			places := make(chan struct{}, atOnce)
+			busy, idle := make(chan struct{}, atOnce), make(chan struct{}, stallAtOnce)
 			var group sync.WaitGroup
 			for i, c := range order {
+				places := busy
+				if c.fault.what == stall {
+					places = idle
+				}
 				group.Go(func() {
 					places <- struct{}{}
 					defer func() { <-places }()
@@ -189,8 +196,12 @@ func (m *matrix) run(t *testing.T, c *cell, name string) {
 	at := run{dir: m.dir}
 	repo, out := "/"+name+":v1", filepath.Join(t.TempDir(), "out")
 	args := []string{"--retry", "3", "--retry-max-wait", "5s", "--stall-timeout", longStall}
-	if c.fault.what == stall || c.fault.what == slow {
-		args[len(args)-1] = shortStall
+	switch {
+	case c.fault.times == forever:
+		args[1], args[len(args)-1] = "2", shortStall
+	case c.fault.what == stall || c.fault.what == slow:
+		// More tries: where the machine is busy, other requests stall as well.
+		args[1], args[len(args)-1] = "8", shortStall
 	}
 	if c.want.timeout > 0 {
 		args = append(args, "--timeout", c.want.timeout.String())
@@ -208,7 +219,7 @@ func (m *matrix) run(t *testing.T, c *cell, name string) {
 		p.faults = append([]*fault{{at: atBlobGet, when: half, what: cut, times: 1}}, p.faults...)
 		args = append([]string{"pull", "-o", out, p.host + "/source:v1"}, args...)
 	case pullParts:
-		c.size, p.big, p.rate = inRanges, m.parts, 40<<20
+		c.size, p.big, p.rate = inRanges, m.parts, slowEnough
 		args = append([]string{"pull", "-o", out, p.host + "/parts:v1"}, args...)
 	case cpFrom:
 		args = append([]string{"cp", p.host + "/source:v1", m.host + repo}, args...)

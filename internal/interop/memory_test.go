@@ -27,7 +27,7 @@ const (
 	maxOverStart = 32 << 20
 	maxGrowth    = 1.1
 	memoryNoise  = 1 << 20
-	slowEnough   = 40 << 20 // bytes a second of a connection that is not enough alone
+	slowEnough   = 20 << 20 // bytes a second of a connection that is not enough alone
 )
 
 // TestMemory: the peak memory of a transfer does not depend on its size. Ranges
