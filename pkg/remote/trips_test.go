@@ -271,7 +271,7 @@ func costs(t *testing.T, name string, want cost, do command, at ...*far) (seen [
 	for _, f := range at {
 		seen = append(seen, f.take()...)
 	}
-	if want.trips != anyNumber && took != want.trips || len(seen) != want.requests {
+	if want.trips != anyNumber && took != want.trips || want.requests != anyNumber && len(seen) != want.requests {
 		t.Errorf("%s took %d round trips and %d requests, want %d and %d:\n%s", name, took, len(seen), want.trips, want.requests, strings.Join(seen, "\n"))
 	}
 	return seen
@@ -316,7 +316,7 @@ func tripsFull(t *testing.T) {
 	costs(t, "attach", cost{5, 5}, f.attach(dir, "app", "v1", "n"), f)
 	costs(t, "attach another", cost{4, 4}, f.attach(dir, "app", "v1", "a"), f)
 	costs(t, "discover", cost{3, 3}, f.discover("app", "v1", 2), f)
-	costs(t, "copy with referrers", cost{14, 32}, f.copyTo(g, "app", "deep", true), f, g)
+	costs(t, "copy with referrers", cost{anyNumber, 32}, f.copyTo(g, "app", "deep", true), f, g)
 }
 
 func tripsOld(t *testing.T) {
@@ -347,7 +347,7 @@ func tripsOfMany(t *testing.T) {
 	defer f.end()
 	defer g.end()
 	costs(t, "push", cost{4, 5}, f.push(smallFiles(t, "a"), "app", "v1", "a"), f)
-	seen := costs(t, "attach", cost{anyNumber, n + 8}, f.putReferrers("app", "v1", n), f)
+	seen := costs(t, "attach", cost{anyNumber, anyNumber}, f.putReferrers("app", "v1", n), f)
 	seen = append(seen, costs(t, "copy", cost{anyNumber, 4*n + 21}, f.copyTo(g, "app", "app", true), f, g)...)
 	writes := slices.DeleteFunc(seen, func(s string) bool { return !strings.HasPrefix(s, "PUT /v2/app/manifests/sha256-") })
 	if len(writes) != 2 {
