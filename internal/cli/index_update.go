@@ -183,12 +183,6 @@ func (u *updating) read() (err error) {
 }
 
 func (u *updating) run(ctx context.Context, s store.Store) (err error) {
-	if u.old, err = s.Manifest(ctx, u.ref.Reference()); err != nil {
-		return err
-	}
-	if !artifact.IsIndex(u.old.MediaType) {
-		return fmt.Errorf("%w: it is a %s, not an index", store.ErrUsage, u.old.MediaType)
-	}
 	if u.edit.Add, err = graph.Entries(ctx, s, u.adds); err != nil {
 		return err
 	}
@@ -208,7 +202,11 @@ func (u *updating) run(ctx context.Context, s store.Store) (err error) {
 	if u.output == "" && u.ref.Digest == "" {
 		return u.change(ctx, s)
 	}
-	if _, err = u.apply(u.old, false); err != nil || u.output != "" || u.idle() != "" {
+	old, err := s.Manifest(ctx, u.ref.Reference())
+	if err != nil {
+		return err
+	}
+	if _, err = u.apply(old, false); err != nil || u.output != "" || u.idle() != "" {
 		return err
 	}
 	return graph.Put(ctx, u.now, s, graph.CopyOptions{Options: graph.Options{Tags: u.newTags(), Events: u.sink}})
