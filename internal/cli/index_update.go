@@ -183,12 +183,6 @@ func (u *updating) read() (err error) {
 }
 
 func (u *updating) run(ctx context.Context, s store.Store) (err error) {
-	if u.old, err = s.Manifest(ctx, u.ref.Reference()); err != nil {
-		return err
-	}
-	if !artifact.IsIndex(u.old.MediaType) {
-		return fmt.Errorf("%w: it is of type %s, not an index", store.ErrUsage, u.old.MediaType)
-	}
 	if u.edit.Add, err = graph.Entries(ctx, s, u.adds); err != nil {
 		return err
 	}
@@ -208,7 +202,11 @@ func (u *updating) run(ctx context.Context, s store.Store) (err error) {
 	if u.output == "" && u.ref.Digest == "" {
 		return u.change(ctx, s)
 	}
-	if _, err = u.apply(u.old, false); err != nil || u.output != "" || u.idle() != "" {
+	old, err := s.Manifest(ctx, u.ref.Reference())
+	if err != nil {
+		return err
+	}
+	if _, err = u.apply(old, false); err != nil || u.output != "" || u.idle() != "" {
 		return err
 	}
 	return graph.Put(ctx, u.now, s, graph.CopyOptions{Options: graph.Options{Tags: u.newTags(), Events: u.sink}})
@@ -232,6 +230,9 @@ func (u *updating) change(ctx context.Context, s store.Store) error {
 // have moved the tag since, what is left of it is made: where they have taken it
 // over, that is nothing.
 func (u *updating) apply(old store.Manifest, again bool) (store.Manifest, error) {
+	if !artifact.IsIndex(old.MediaType) {
+		return old, fmt.Errorf("%w: it is of type %s, not an index", store.ErrUsage, old.MediaType)
+	}
 	edit := u.edit
 	if again {
 		listed, err := indexLists(old)
