@@ -17,7 +17,7 @@ RACE     := $(if $(CC_FOUND),-race)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-# Calls in our own code are not inlined: see docs/decisions/0010-size.md.
+# Calls in our own code are not inlined: see docs/decisions/0011-size.md.
 SMALL = -gcflags=github.com/stet-oci/stet/...=-l
 
 # -buildvcs=auto: `stet version` tells tag and commit, whatever GOFLAGS says.

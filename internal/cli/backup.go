@@ -74,7 +74,7 @@ there; a tar is written once, at the end.`,
 	fs.BoolVar(&o.all, "all", false, "the argument is REGISTRY[/NAMESPACE]: back up every repository in it")
 	fs.BoolVar(&o.shallow, "shallow", false, "look at the sizes of what is in the backup already, and do not read it again")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -109,8 +109,11 @@ func (o *backupOptions) check(args []string) error {
 				store.ErrUsage, strings.TrimSuffix(o.output, end))
 		}
 	}
-	if o.output == "" {
+	switch o.output {
+	case "":
 		return fmt.Errorf("%w: --output says where the backup goes", store.ErrUsage)
+	case outputStdout:
+		return fmt.Errorf("%w: a backup is written to a file and read again, so that it cannot go to standard output; a directory called - is ./-", store.ErrUsage)
 	}
 	if o.all && len(args) > 1 {
 		return fmt.Errorf("%w: with --all there is one REGISTRY[/NAMESPACE]", store.ErrUsage)
@@ -180,13 +183,18 @@ func (k *keeping) refused(err error) error {
 // close completes the backup. What failed before is no reason to throw away
 // what did not.
 func (k *keeping) close() error {
+	before, _ := os.Stat(k.opts.output)
 	if k.place.archive {
 		k.say("Exporting to %s", k.opts.output)
 	}
 	if err := k.place.close(); err != nil {
 		return cannot("write the backup "+k.opts.output, store.Ref{}, err)
 	}
-	if info, err := os.Stat(k.opts.output); k.place.archive && err == nil {
+	switch info, err := os.Stat(k.opts.output); {
+	case !k.place.archive || err != nil:
+	case before != nil && os.SameFile(before, info):
+		k.say("Unchanged %s (%s): nothing is new", k.opts.output, ui.Size(info.Size()))
+	default:
 		k.say("Exported to %s (%s)", k.opts.output, ui.Size(info.Size()))
 	}
 	return nil

@@ -42,7 +42,8 @@ func (k *tally) keep(kept ui.KeptRepository, f *failure) {
 		var some *graph.FailedError
 		if !errors.As(f.err, &some) {
 			kept.Error = f.err.Error()
-			fmt.Fprintf(k.streams.Err, "%s: %s failed: %s\n", k.name, ui.Escape(kept.Repository), ui.Escape(kept.Error))
+			whole := graph.RootResult{Root: graph.Root{Ref: kept.Repository}, Err: f.err}
+			k.flags.progress.failedTag(k.app, k.sink, whole, kept.Repository+" failed")
 		}
 		k.bad = append(k.bad, f)
 	}
@@ -55,11 +56,14 @@ func (k *tally) tell(verb string, r graph.RootResult) ui.CopiedTag {
 	switch {
 	case r.Err != nil:
 		t.Outcome, t.Error = ui.OutcomeFailed, r.Err.Error()
-		fmt.Fprintf(k.streams.Err, "%s: the tag %s failed: %s\n", k.name, ui.Escape(r.Ref), ui.Escape(t.Error))
+		k.flags.progress.failedTag(k.app, k.sink, r, "the tag "+r.Ref+" failed")
 	case r.Exists:
 		t.Outcome = ui.OutcomeExists
 		k.say("Exists tag %s", r.Ref)
 	default:
+		if k.value.DryRun {
+			t.Outcome = ui.OutcomeWould
+		}
 		k.say("%s tag %s", verb, r.Ref)
 	}
 	return t
@@ -104,7 +108,7 @@ func (k *tally) report(format ui.Format, text func(io.Writer) error, err error) 
 	if err == nil {
 		err = k.failed()
 	}
-	done := slices.ContainsFunc(k.value.Repositories, func(r ui.KeptRepository) bool { return r.Copied+r.Exist > 0 })
+	done := slices.ContainsFunc(k.value.Repositories, func(r ui.KeptRepository) bool { return r.Copied+r.WouldCopy+r.Exist > 0 })
 	if err != nil && !done {
 		return err // there is no more to tell than that
 	}

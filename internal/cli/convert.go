@@ -70,11 +70,11 @@ and --to original brings exactly them back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runConvert(cmd.Context(), a, o, args[0]) },
 	}
-	o.register(cmd)
+	o.register(a, cmd)
 	return cmd
 }
 
-func (o *convertOptions) register(cmd *cobra.Command) {
+func (o *convertOptions) register(a *app, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.to, "to", "", "`KIND` to convert to: image, or original for what --keep-original kept")
 	fs.StringSliceVar(&o.tags, "tag", nil, "point this `TAG` at the result; without it no tag moves")
@@ -91,8 +91,8 @@ func (o *convertOptions) register(cmd *cobra.Command) {
 	fs.StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "table", "json", "go-template")
 	complete(cmd, "to", toImage, toOriginal)
-	o.source.register(cmd, &o.progressFlags, true)
-	o.dest.register(cmd, &o.progressFlags, true)
+	o.source.register(a, cmd, &o.progressFlags, true)
+	o.dest.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 }
 

@@ -76,8 +76,7 @@ A table has one level unless --depth says otherwise.`,
 	fs.BoolVar(&o.digestTags, "digest-tags", false, "also show what tags made of a digest name, such as cosign's; lists all tags")
 	fs.BoolVar(&o.latest, "latest", false, "show only the newest referrer of each type")
 	fs.BoolVar(&o.noTTY, "no-tty", false, "no colours, also on a terminal")
-	o.targetFlags.register(cmd, &o.progressFlags, true)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	var forms []string
 	for _, f := range discoverForms() {

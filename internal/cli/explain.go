@@ -112,6 +112,17 @@ type failure struct {
 	do   string // the remedy, where that of the table is not to the point
 }
 
+// hint is an error with a remedy of its own.
+type hint struct {
+	err error
+	do  string
+}
+
+func (h *hint) Error() string { return h.err.Error() }
+
+// Unwrap gives the error.
+func (h *hint) Unwrap() error { return h.err }
+
 func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
 
 // Unwrap gives the reason.
@@ -235,6 +246,10 @@ func (a *app) explain(err error) explanation {
 	var template *ui.TemplateError
 	if errors.As(err, &template) {
 		e.do = fmt.Sprintf("run `%s help templates`, which lists the functions and tells of the keys", a.name)
+	}
+	var h *hint
+	if errors.As(err, &h) {
+		e.do = h.do
 	}
 	if f != nil && f.do != "" {
 		e.do = f.do

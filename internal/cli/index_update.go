@@ -56,7 +56,7 @@ there already or added; other annotations of it stay.`,
 	fs.StringArrayVar(&o.merge, "merge", nil, "add all entries of the index `TAG|DIGEST`")
 	fs.StringArrayVar(&o.remove, "remove", nil, "remove the entries of the `DIGEST`")
 	fs.StringArrayVar(&o.tags, "tag", nil, "point this `TAG` at the new index as well")
-	o.indexFlags.register(cmd)
+	o.indexFlags.register(a, cmd)
 	cmd.MarkFlagsMutuallyExclusive("tag", "output")
 	return cmd
 }
@@ -64,7 +64,7 @@ there already or added; other annotations of it stay.`,
 func runIndexUpdate(ctx context.Context, a *app, o *indexUpdateOptions, arg string) error {
 	format, err := o.formatFlags.parse()
 	if err == nil {
-		err = checkOutput(o.output, format, false)
+		err = o.check(format)
 	}
 	if err != nil {
 		return err

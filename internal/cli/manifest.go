@@ -54,7 +54,7 @@ func newManifestFetch(a *app) *cobra.Command {
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
 	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
 	fs.StringSliceVar(&o.mediaTypes, "media-type", nil, "take only these media `TYPES`")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -176,7 +176,7 @@ it can be read in one way only.`,
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

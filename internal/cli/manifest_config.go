@@ -40,7 +40,7 @@ func newManifestFetchConfig(a *app) *cobra.Command {
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of the config instead")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
 	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

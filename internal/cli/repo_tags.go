@@ -59,8 +59,7 @@ The list is printed when all of it is there.`,
 	fs.BoolVar(&o.noDigestTags, "exclude-digest-tags", false, "leave out tags that are made of a digest, as sha256-HEX and sha256-HEX.sig are")
 	fs.BoolVar(&o.details, "details", false, "show what each tag names")
 	complete(cmd, "sort", "semver", "name")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

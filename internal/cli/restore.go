@@ -62,7 +62,7 @@ them are restored, below the namespace if there is one.`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)

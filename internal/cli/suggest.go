@@ -166,7 +166,7 @@ func argNames(use string) (names []string) {
 	}
 	for i := 1; i < len(words); i++ {
 		switch {
-		case words[i] == "[flags]":
+		case words[i] == "[flags]", strings.HasPrefix(words[i], "{--") && !strings.HasSuffix(words[i], "..."):
 		case strings.HasPrefix(words[i], "-"):
 			i++ // a flag that has to be given, and its value
 		case firstWay(words[i]) != words[i]:

@@ -42,11 +42,12 @@ var (
 	toDelete = []string{"pull", "delete"}
 )
 
-// register adds the flags; withSpec adds --distribution-spec, for commands that
-// read or write referrers.
-func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, withSpec bool) {
+// register adds the flags, and completes the arguments that they are about;
+// withSpec adds --distribution-spec, for commands that read or write referrers.
+func (t *targetFlags) register(a *app, cmd *cobra.Command, progress *progressFlags, withSpec bool) {
 	fs, p := cmd.Flags(), t.prefix
 	t.progress = progress
+	a.completeArgs(cmd, t)
 	t.remoteFlags.register(fs)
 	progress.patience.register(cmd)
 	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout, or a tar with one")

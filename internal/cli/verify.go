@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ read, such as a registry that does not answer, is no finding but an error.`,
 	fs.BoolVarP(&o.recursive, "recursive", "r", false, "verify what refers to the artifact too")
 	fs.BoolVar(&o.shallow, "shallow", false, "see that blobs are there with their sizes; do not read them")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -96,6 +97,15 @@ func runVerify(ctx context.Context, a *app, o *verifyOptions, arg string) error 
 		return &verdict{fmt.Sprintf("%d faults", len(value.Faults))}
 	}
 	return nil
+}
+
+// oneSided is an error of a graph without the word for the side: there is but one.
+func oneSided(err error) error {
+	var at *graph.Error
+	if !errors.As(err, &at) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", strings.TrimSpace(at.Op+" "+at.Desc.Digest.String()), at.Err)
 }
 
 // verify reads what ref means: one store, or all repositories of a backup.
@@ -152,10 +162,11 @@ func (o *verifyOptions) verifyIn(ctx context.Context, s store.Store, ref store.R
 	if err == nil && len(found.Roots)+len(found.Faults) == 0 {
 		err = errNoTags
 	}
-	if err == nil {
-		addVerified(value, ref, found)
+	if err != nil {
+		return oneSided(err)
 	}
-	return err
+	addVerified(value, ref, found)
+	return nil
 }
 
 // errNoTags is ErrNotFound: to find no fault in nothing would look like a proof.

@@ -52,7 +52,7 @@ func BenchmarkPack(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := p.Hash(b.Context()); err != nil {
+				if _, err := p.Hash(b.Context(), nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package graph_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -239,5 +240,47 @@ func TestBackupBlamesTheBackup(t *testing.T) {
 	var at *graph.Error
 	if !errors.As(err, &at) || at.Side != graph.Destination || at.Desc.Digest != first.Digest {
 		t.Errorf("got %v", err)
+	}
+}
+
+// asked counts the blobs that a store is asked for.
+type asked struct {
+	store.Store
+	n int
+}
+
+func (a *asked) Blob(ctx context.Context, d store.Descriptor) (store.Blob, error) {
+	a.n++
+	return a.Store.Blob(ctx, d)
+}
+
+// A repository that does not have a blob is not asked for it, however many there
+// are; they are listed once.
+func TestBackupAsksWhoHasIt(t *testing.T) {
+	src := newRecorder()
+	b := builder{t, src}
+	var all []graph.Kept
+	var counts []*asked
+	listed := 0
+	run := graph.NewBackup(func(context.Context) ([]graph.Kept, error) { listed++; return all, nil }, graph.BackupOptions{})
+	for i := range 5 {
+		tag := fmt.Sprint("v", i)
+		b.image(tag, nil, tag)
+		a := &asked{Store: local.NewMemory()}
+		to := graph.Kept{Name: tag, Store: a}
+		all, counts = append(all, to), append(counts, a)
+		if _, err := run.Repository(t.Context(), src, to, []string{tag}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each has an empty config, which the others take from the first; none is asked
+	// for a layer that is another's.
+	for i, a := range counts[1:] {
+		if a.n != 0 {
+			t.Errorf("%d was asked %d times", i+1, a.n)
+		}
+	}
+	if counts[0].n > 4*2 || listed != 1 {
+		t.Errorf("the first was asked %d times; listed %d times", counts[0].n, listed)
 	}
 }
