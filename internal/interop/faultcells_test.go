@@ -20,13 +20,7 @@ const (
 	codeUnavailable = 8
 )
 
-// stops are stages of a command with the points where they can break.
-type stops struct {
-	cmd    command
-	at     stage
-	points []point
-}
-
+// Where an exchange can break, by what it carries.
 var (
 	noBody   = []point{asked, answered}
 	tiny     = []point{asked, half, answered} // a body of a few bytes
@@ -34,75 +28,70 @@ var (
 	upload   = []point{asked, firstByte, half, late, lastByte, answered}
 )
 
-// matrixStops are all stages of all commands. Where a command no longer sends
-// such a request its cells fail, and the row has to go.
-func matrixStops() []stops {
-	return []stops{
-		{pushNew, atToken, tiny},
-		{pushNew, atHead, noBody},
-		{pushNew, atList, tiny},
-		{pushNew, atPostBody, tiny},
-		{pushNew, atPost, noBody},
-		{pushNew, atPatch, upload},
-		{pushNew, atManifestPut, tiny},
-		{pushKnown, atPut, upload},
-		{pull, atToken, tiny},
-		{pull, atManifestGet, tiny},
-		{pull, atBlobGet, download},
-		{cpFrom, atToken, tiny},
-		{cpFrom, atHead, noBody},
-		{cpFrom, atManifestGet, tiny},
-		{cpFrom, atBlobGet, download},
-		{cpTo, atToken, tiny},
-		{cpTo, atHead, noBody},
-		{cpTo, atPostBody, tiny},
-		{cpTo, atPost, noBody},
-		{cpTo, atPut, upload},
-		{cpTo, atManifestPut, tiny},
-	}
+// points are the points of a stage. Stages that are not here are about what a
+// command can do without.
+var points = map[stage][]point{
+	atToken: tiny, atHead: noBody, atList: tiny, atManifestGet: tiny, atBlobGet: download,
+	atPostBody: tiny, atPost: noBody, atPatch: upload, atPut: upload, atSmallPut: tiny, atClosingPut: noBody, atManifestPut: tiny,
+}
+
+// stops are the stages of a command.
+type stops struct {
+	cmd command
+	at  []stage
 }
 
 // matrixCells are the cells of the matrix: all of them for our own registry, and
 // for another those that depend on how it takes what breaks.
-func matrixCells(reg string) []cell {
+func matrixCells(reg string, all []stops) []cell {
 	var cells []cell
-	all := reg == ours
-	add := func(s stops, when point, what kind, times int) {
-		c := cell{cmd: s.cmd, fault: fault{at: s.at, when: when, what: what, times: times}}
+	for _, s := range all {
+		for _, at := range s.at {
+			if points[at] != nil && (reg == ours || slices.Contains(byRegistry, at)) {
+				cells = append(cells, stageCells(reg, s.cmd, at)...)
+			}
+		}
+	}
+	if reg == ours {
+		cells = append(cells, rangeCells()...)
+	}
+	return cells
+}
+
+// byRegistry are the stages that registries take in ways of their own.
+var byRegistry = []stage{atBlobGet, atPost, atPatch, atPut, atClosingPut, atManifestPut}
+
+// stageCells are those of one stage.
+func stageCells(reg string, cmd command, at stage) []cell {
+	var cells []cell
+	add := func(when point, what kind, times int) {
+		c := cell{cmd: cmd, fault: fault{at: at, when: when, what: what, times: times}}
 		c.want = expect(reg, c)
 		cells = append(cells, c)
 	}
-	for _, s := range matrixStops() {
-		if !all && !slices.Contains([]stage{atBlobGet, atPost, atPatch, atPut, atManifestPut}, s.at) {
-			continue
-		}
-		for _, when := range s.points {
-			for _, what := range []kind{cut, reset, stall} {
-				add(s, when, what, 1)
-				if all && (when == asked || when == answered) && what != reset {
-					add(s, when, what, forever)
-				}
+	for _, when := range points[at] {
+		for _, what := range []kind{cut, reset, stall} {
+			add(when, what, 1)
+			if reg == ours && (when == asked || when == answered) && what != reset {
+				add(when, what, forever)
 			}
-		}
-		for _, what := range []kind{status500, status503, later, laterDate, muchLater, expired} {
-			if s.at == atToken && what == expired || !all && what != status500 && what != expired {
-				continue
-			}
-			add(s, asked, what, 1)
-			if all && what != laterDate && what != muchLater {
-				add(s, asked, what, forever)
-			}
-		}
-		if s.at == atPatch || s.at == atPut {
-			add(s, half, status500, 1)
-			add(s, answered, status500, 1)
-		}
-		if s.at == atPatch || s.at == atPut || s.at == atBlobGet {
-			add(s, half, slow, 1)
 		}
 	}
-	if all {
-		cells = append(cells, rangeCells()...)
+	for _, what := range []kind{status500, status503, later, laterDate, muchLater, expired} {
+		if at == atToken && what == expired || reg != ours && what != status500 && what != expired {
+			continue
+		}
+		add(asked, what, 1)
+		if reg == ours && what != laterDate && what != muchLater {
+			add(asked, what, forever)
+		}
+	}
+	if at == atPatch || at == atPut {
+		add(half, status500, 1)
+		add(answered, status500, 1)
+	}
+	if at == atPatch || at == atPut || at == atBlobGet {
+		add(half, slow, 1)
 	}
 	return cells
 }
@@ -163,7 +152,7 @@ const (
 // expect is what a fault may lead to.
 func expect(reg string, c cell) want {
 	f := c.fault
-	upload := f.at == atPatch || f.at == atPut
+	upload := slices.Contains([]stage{atPatch, atPut, atSmallPut, atClosingPut}, f.at)
 	lie := slices.Contains([]kind{wrongRange, wholeFor, otherPart}, f.what)
 	switch {
 	case f.what == otherBytes:
@@ -208,7 +197,7 @@ var open = []struct {
 		"an upload is begun again before the time that Retry-After named, once no request may wait for it any more",
 		func(c *cell) bool {
 			last := c.fault.what == muchLater || c.fault.what == later && c.fault.times == forever
-			return slices.Contains([]stage{atPost, atPatch, atPut}, c.fault.at) && last
+			return slices.Contains([]stage{atPost, atPatch, atPut, atSmallPut, atClosingPut}, c.fault.at) && last
 		},
 	},
 }

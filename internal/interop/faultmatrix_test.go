@@ -2,7 +2,6 @@ package interop
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -40,7 +38,7 @@ const (
 
 // The content of the matrix: two small blobs, and a big one that is over the
 // size from which stet asks before it sends.
-const bigInMatrix = 4 << 20
+const bigInMatrix = 5 << 20
 
 func matrixFiles() map[string]string {
 	raw := make([]byte, bigInMatrix)
@@ -112,7 +110,7 @@ func TestFaultMatrix(t *testing.T) {
 	} {
 		t.Run(reg.name, func(t *testing.T) {
 			m := newMatrix(t, reg)
-			cells := matrixCells(reg.name)
+			cells := matrixCells(reg.name, m.stages(t))
 			order := make([]*cell, len(cells))
 			for i := range cells {
 				order[i] = &cells[i]
@@ -188,56 +186,76 @@ func newMatrix(t *testing.T, reg registry) *matrix {
 	return m
 }
 
+// stages runs each command without a fault, and gives what it asks for.
+func (m *matrix) stages(t *testing.T) []stops {
+	t.Helper()
+	var all []stops
+	for i, cmd := range []command{pushNew, pushKnown, pull, cpFrom, cpTo} {
+		c := cell{cmd: cmd}
+		p := newFaultProxy(t, m.host)
+		p.big, p.guarded = m.big, true
+		res := run{dir: m.dir}.within(t, bounded, m.args(t, &c, p, fmt.Sprintf("healthy%d", i), t.TempDir())...)
+		if res.code != codeOK {
+			t.Fatalf("%s without a fault: exit %d\n%s", cmd, res.code, res.stderr)
+		}
+		all = append(all, stops{cmd, p.seen})
+	}
+	return all
+}
+
 // run runs one cell in a repository of its own.
-func (m *matrix) run(t *testing.T, c *cell, name string) {
+func (m *matrix) run(t *testing.T, c *cell, repo string) {
 	struck := c.fault
 	p := newFaultProxy(t, m.host, &struck)
 	p.big, p.guarded = m.big, c.fault.at == atToken || c.fault.what == expired
-	at := run{dir: m.dir}
-	repo, out := "/"+name+":v1", filepath.Join(t.TempDir(), "out")
-	args := []string{"--retry", "3", "--retry-max-wait", "5s", "--stall-timeout", longStall}
+	out := filepath.Join(t.TempDir(), "out")
+	args := append(m.args(t, c, p, repo, out), "--retry", "3", "--retry-max-wait", "5s", "--stall-timeout", longStall)
 	switch {
 	case c.fault.times == forever:
-		args[1], args[len(args)-1] = "2", shortStall
+		args = append(args, "--retry", "2", "--stall-timeout", shortStall)
 	case c.fault.what == stall || c.fault.what == slow:
 		// More tries: where the machine is busy, other requests stall as well.
-		args[1], args[len(args)-1] = "8", shortStall
+		args = append(args, "--retry", "20", "--retry-max-wait", bounded.String(), "--stall-timeout", shortStall)
 	}
 	if c.want.timeout > 0 {
 		args = append(args, "--timeout", c.want.timeout.String())
 	}
-	c.size = bigInMatrix
-	switch c.cmd {
-	case pushNew:
-		args = append([]string{"push", p.host + repo, "big.bin", "small.txt"}, args...)
-	case pushKnown:
-		at.ok(t, "push", m.host+"/"+name+":before", "small.txt")
-		args = append([]string{"push", p.host + repo, "big.bin", "small.txt"}, args...)
-	case pull:
-		args = append([]string{"pull", "-o", out, p.host + "/source:v1"}, args...)
-	case pullRest:
-		p.faults = append([]*fault{{at: atBlobGet, when: half, what: cut, times: 1}}, p.faults...)
-		args = append([]string{"pull", "-o", out, p.host + "/source:v1"}, args...)
-	case pullParts:
-		c.size, p.big, p.rate = inRanges, m.parts, slowEnough
-		args = append([]string{"pull", "-o", out, p.host + "/parts:v1"}, args...)
-	case cpFrom:
-		args = append([]string{"cp", p.host + "/source:v1", m.host + repo}, args...)
-	case cpTo:
-		args = append([]string{"cp", m.host + "/source:v1", p.host + repo}, args...)
-	}
-	res := at.within(t, bounded, args...)
+	res := run{dir: m.dir}.within(t, bounded, args...)
 	c.code, c.hits, c.again = res.code, p.hits, max(0, p.up.Load()+p.down.Load()-c.size)
 	m.judge(t, c, p)
-	switch {
-	case strings.HasPrefix(string(c.cmd), "pull"):
+	if strings.HasPrefix(string(c.cmd), "pull") {
 		m.checkFiles(t, c, out)
-	default:
-		m.checkTag(t, c, name)
+	} else {
+		m.checkTag(t, c, repo)
 	}
 	if t.Failed() || c.open {
 		t.Logf("stet %s: exit %d after %v\n%s\n%s", strings.Join(args, " "), res.code, res.took.Round(time.Millisecond), res.stderr, strings.Join(p.log, "\n"))
 	}
+}
+
+// args are the arguments of a cell's command, with the proxy on the side that
+// has the fault.
+func (m *matrix) args(t *testing.T, c *cell, p *faultProxy, repo, out string) []string {
+	t.Helper()
+	to := "/" + repo + ":v1"
+	c.size = bigInMatrix
+	switch c.cmd {
+	case pushKnown:
+		run{dir: m.dir}.ok(t, "push", m.host+"/"+repo+":before", "small.txt")
+	case pullRest:
+		p.faults = append([]*fault{{at: atBlobGet, when: half, what: cut, times: 1}}, p.faults...)
+	case pullParts:
+		c.size, p.big, p.rate = inRanges, m.parts, slowEnough
+		return []string{"pull", "-o", out, p.host + "/parts:v1"}
+	case cpFrom:
+		return []string{"cp", p.host + "/source:v1", m.host + to}
+	case cpTo:
+		return []string{"cp", m.host + "/source:v1", p.host + to}
+	}
+	if c.cmd == pull || c.cmd == pullRest {
+		return []string{"pull", "-o", out, p.host + "/source:v1"}
+	}
+	return []string{"push", p.host + to, "big.bin", "small.txt"}
 }
 
 // within is do with an end to it.
@@ -331,59 +349,4 @@ func (m *matrix) checkTag(t *testing.T, c *cell, repo string) {
 	case stored && got != m.want:
 		t.Errorf("the tag leads to %s, want %s", got, m.want)
 	}
-}
-
-// matrixTable is the matrix as a table: a row for each command, stage and point,
-// a column for each kind of fault. Each entry has the way it ended once, and
-// where that was tried, for ever.
-func matrixTable(cells []cell) string {
-	var kinds []kind
-	rows := map[string]map[kind]string{}
-	var order []string
-	for _, c := range cells {
-		row := fmt.Sprintf("%s\t%s\t%s", c.cmd, c.stage(), c.fault.when)
-		if rows[row] == nil {
-			rows[row] = map[kind]string{}
-			order = append(order, row)
-		}
-		if !slices.Contains(kinds, c.fault.what) {
-			kinds = append(kinds, c.fault.what)
-		}
-		old := rows[row][c.fault.what]
-		rows[row][c.fault.what] = strings.TrimPrefix(old+" / "+c.outcome(), " / ")
-	}
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\ncommand\tstage\tpoint")
-	for _, k := range kinds {
-		fmt.Fprintf(w, "\t%s", k)
-	}
-	fmt.Fprintln(w)
-	for _, row := range order {
-		fmt.Fprint(w, row)
-		for _, k := range kinds {
-			fmt.Fprintf(w, "\t%s", cmp.Or(rows[row][k], "."))
-		}
-		fmt.Fprintln(w)
-	}
-	_ = w.Flush()
-	return b.String() + `
-ok: done, and +N% is what moved of the big blob beyond all of it; a number is the exit code; !: open.
-The second, after /, is where the fault stays.
-`
-}
-
-// outcome is a cell in a word.
-func (c *cell) outcome() string {
-	text := fmt.Sprint(c.code)
-	if c.code == codeOK {
-		text = "ok"
-	}
-	if part := c.again * 100 / c.size; c.code == codeOK && part > 0 {
-		text += fmt.Sprintf(" +%d%%", part)
-	}
-	if c.open {
-		text += "!"
-	}
-	return text
 }
