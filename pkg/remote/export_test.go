@@ -15,9 +15,9 @@ func SettleSoon(s store.Store) {
 	r.settle, r.fresh = time.Millisecond, time.Hour
 }
 
-// Dial makes a store reach its registry by dial.
+// Dial makes a store reach its registry by dial, also ahead of need.
 func Dial(s store.Store, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
-	for _, t := range s.(*repository).client.transports {
-		t.DialContext = dial
+	for _, w := range s.(*repository).client.warm {
+		w.dial = dial
 	}
 }
