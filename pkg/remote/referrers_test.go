@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -139,20 +140,36 @@ func referrer(note string) store.Manifest {
 }
 
 // tagList is a registry's state of the list: what was PUT is what GET gives.
-type tagList struct{ doc string }
+type tagList struct {
+	mu  sync.Mutex
+	doc string
+}
+
+func (l *tagList) now() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doc
+}
+
+func (l *tagList) set(doc string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doc = doc
+}
 
 func (l *tagList) get(w http.ResponseWriter, r *http.Request) {
-	if l.doc == "" {
+	doc := l.now()
+	if doc == "" {
 		answer(404, code("MANIFEST_UNKNOWN"))(w, r)
 		return
 	}
-	typed(store.MediaTypeIndex, "", l.doc)(w, r)
+	typed(store.MediaTypeIndex, "", doc)(w, r)
 }
 
 func (l *tagList) put(w http.ResponseWriter, r *http.Request) {
 	raw := make([]byte, r.ContentLength)
 	_, _ = r.Body.Read(raw)
-	l.doc = string(raw)
+	l.set(string(raw))
 	w.WriteHeader(201)
 }
 
@@ -204,7 +221,7 @@ func TestPutReferrer(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			list := &tagList{tc.tag}
+			list := &tagList{doc: tc.tag}
 			get := list.get
 			if tc.tag == imageJSON {
 				get = typed(store.MediaTypeImage, "", imageJSON)
@@ -216,7 +233,7 @@ func TestPutReferrer(t *testing.T) {
 			if !errors.Is(err, tc.err) {
 				t.Errorf("got %v, want %v", err, tc.err)
 			}
-			if diff := cmp.Diff(tc.want, list.doc); diff != "" {
+			if diff := cmp.Diff(tc.want, list.now()); diff != "" {
 				t.Errorf("the list (-want +got):\n%s", diff)
 			}
 			s.withoutBodies()
@@ -232,17 +249,14 @@ func TestPutReferrer(t *testing.T) {
 func (s *script) askedBeside(want ...string) {
 	s.t.Helper()
 	isList := func(line string) bool { return line == getTag }
-	s.mu.Lock()
-	got := slices.Clone(s.log)
-	s.log = slices.DeleteFunc(s.log, isList)
-	s.mu.Unlock()
+	got := s.taken()
 	var others []string
 	for _, line := range want {
 		if !isList(line) {
 			others = append(others, line)
 		}
 	}
-	s.asked(others...)
+	s.compare(others, slices.DeleteFunc(slices.Clone(got), isList))
 	count := func(lines []string) int {
 		return len(lines) - len(slices.DeleteFunc(slices.Clone(lines), isList))
 	}
@@ -298,7 +312,7 @@ func TestListOverwritten(t *testing.T) {
 		putTag: func(w http.ResponseWriter, r *http.Request) {
 			list.put(w, r)
 			if n++; n <= 2 {
-				list.doc = indexOf("", other)
+				list.set(indexOf("", other))
 			}
 		},
 	})
@@ -327,7 +341,7 @@ func TestListNeverKeeps(t *testing.T) {
 
 func TestDeleteReferrer(t *testing.T) {
 	m, other := referrer("one"), entry("sig", "other")
-	list := &tagList{indexOf("", other, entry("sbom", "x"), store.Plain(m.Descriptor))}
+	list := &tagList{doc: indexOf("", other, entry("sbom", "x"), store.Plain(m.Descriptor))}
 	s, st := newScript(t, Options{}, map[string]http.HandlerFunc{
 		"GET manifests/" + m.Digest.String():    typed(m.MediaType, "", string(m.Raw)),
 		"DELETE manifests/" + m.Digest.String(): answer(202, ""),

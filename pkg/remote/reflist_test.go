@@ -217,30 +217,27 @@ func TestListWaitsForChangesOnTheirWay(t *testing.T) {
 func TestListPutsBackWhatItOverwrote(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	list, writes, seen := indexOf("", entryOf("old"), entryOf("gone")), 0, make(chan bool, 10)
+	list, reads, writes := indexOf("", entryOf("old"), entryOf("gone")), 0, 0
+	watched := make(chan struct{})
 	tag := "manifests/" + wire.ReferrersTag(dgst)
 	_, st := newScript(t, Options{}, map[string]http.HandlerFunc{
 		"GET " + tag: func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
 			typed(store.MediaTypeIndex, "", list)(w, r)
-			seen <- true
+			switch reads++; reads {
+			case 1: // our reading of before: they write after it
+				list = indexOf("", entryOf("old"), entryOf("gone"), entryOf("theirs"))
+			case 2: // who looks while our writing is under way
+				close(watched)
+			}
 		},
 		"PUT " + tag: func(w http.ResponseWriter, r *http.Request) {
 			raw, _ := io.ReadAll(r.Body)
-			mu.Lock()
-			writes++
-			first := writes == 1
-			if first {
-				list = indexOf("", entryOf("old"), entryOf("gone"), entryOf("theirs"))
-				<-seen // our reading of before
-			}
-			mu.Unlock()
-			if first {
-				<-seen // who looks while this is under way
-			}
+			<-watched
 			mu.Lock()
 			defer mu.Unlock()
+			writes++
 			list = string(raw)
 			w.WriteHeader(http.StatusCreated)
 		},

@@ -88,14 +88,25 @@ func storesByPost(st store.Store) {
 // asked asserts the requests since the last call. {name} stands for a digest.
 func (s *script) asked(want ...string) {
 	s.t.Helper()
+	s.compare(want, s.taken())
+}
+
+// taken gives the requests since the last call, and forgets them.
+func (s *script) taken() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	got := s.log
+	s.log = nil
+	return got
+}
+
+func (s *script) compare(want, lines []string) {
+	s.t.Helper()
 	var got []string
-	for _, line := range s.log {
+	for _, line := range lines {
 		line = strings.NewReplacer(dgst.String(), "{d}", strings.Replace(dgst.String(), ":", "%3A", 1), "{d}").Replace(line)
 		got = append(got, line)
 	}
-	s.log = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("requests (-want +got):\n%s", diff)
 	}
