@@ -257,13 +257,13 @@ func TestUploadOfChangedContent(t *testing.T) {
 		for _, size := range []int64{big.Size, store.UnknownSize} {
 			c, s := newCutter(t, serve.Quirks{}, 2<<20)
 			b := nameless(big, size)
-			b.Open = func(context.Context, int64) (io.ReadCloser, error) {
+			b.Open = func(_ context.Context, offset int64) (io.ReadCloser, error) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				if c.count["PATCH"] == 0 {
-					return io.NopCloser(bytes.NewReader(raw)), nil
+					return io.NopCloser(bytes.NewReader(raw[offset:])), nil
 				}
-				return io.NopCloser(bytes.NewReader(second)), nil
+				return io.NopCloser(bytes.NewReader(second[min(offset, int64(len(second))):])), nil
 			}
 			_, err := s.PutBlob(t.Context(), b)
 			if !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrMismatch) {
