@@ -193,13 +193,6 @@ var open = []struct {
 			return (c.fault.at == atManifestGet || c.fault.at == atToken) && c.fault.when == half
 		},
 	},
-	{
-		"an upload is begun again before the time that Retry-After named, once no request may wait for it any more",
-		func(c *cell) bool {
-			last := c.fault.what == muchLater || c.fault.what == later && c.fault.times == forever
-			return slices.Contains([]stage{atPost, atPatch, atPut, atSmallPut, atClosingPut}, c.fault.at) && last
-		},
-	},
 }
 
 // openAt is the entry of a cell, or -1.

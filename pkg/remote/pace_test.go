@@ -337,28 +337,3 @@ func TestRateAfterAPause(t *testing.T) {
 		}
 	})
 }
-
-// Who is given up while the origin is left alone gives its place to the next.
-func TestPacePlaceOfOneGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeHost{}
-		over := f.behind(PaceOptions{Concurrency: 1})
-		over.pace.pause(fakeRequest(t.Context(), "reg.example", 0).URL, 10*time.Second)
-		soon, stop := context.WithTimeout(t.Context(), time.Second)
-		defer stop()
-		first := make(chan error, 1)
-		go func() {
-			_, err := over.RoundTrip(fakeRequest(soon, "reg.example", 0))
-			first <- err
-		}()
-		synctest.Wait() // it has the place now
-		later, end := context.WithTimeout(t.Context(), time.Minute)
-		defer end()
-		if _, err := over.RoundTrip(fakeRequest(later, "reg.example", 0)); err != nil {
-			t.Errorf("the next one got no place: %v", err)
-		}
-		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("the first one ended with %v", err)
-		}
-	})
-}
