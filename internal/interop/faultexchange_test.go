@@ -109,8 +109,9 @@ func (x *exchange) forward() {
 		x.break_()
 		return
 	}
-	if err != nil {
-		panic(http.ErrAbortHandler) // the client is gone, or the registry
+	if err != nil { // the client is gone, or the registry
+		x.proxy.lost.Add(1)
+		panic(http.ErrAbortHandler)
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode
@@ -131,6 +132,9 @@ func (x *exchange) answer(resp *http.Response) {
 	if x.ofBlob() && resp.StatusCode/100 == 2 {
 		body.total = &x.proxy.down
 	}
+	if x.proxy.rate > 0 && strings.HasPrefix(x.r.Header.Get("Range"), "bytes=0-") {
+		body.rate = firstRate
+	}
 	if x.inBody(true) && resp.StatusCode/100 == 2 {
 		body.end = x.fault.when.of(max(resp.ContentLength, 2))
 	}
@@ -145,6 +149,7 @@ func (x *exchange) answer(resp *http.Response) {
 		x.drain()
 		x.break_()
 	case err != nil:
+		x.proxy.lost.Add(1)
 		panic(http.ErrAbortHandler)
 	}
 }

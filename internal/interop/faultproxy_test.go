@@ -102,6 +102,11 @@ const (
 // stall-timeouts.
 const slowRate = 4 << 20
 
+// firstRate is that of the first range where a rate is set. By it stet measures
+// what a connection brings, also where the machine is so busy that all of the
+// range is there before stet looks.
+const firstRate = 2 << 20
+
 // retryIn is what 429 asks to wait.
 const retryIn = time.Second
 
@@ -129,6 +134,7 @@ type faultProxy struct {
 	struck           chan struct{} // one value for each fault, as far as somebody listens
 
 	up, down atomic.Int64 // bytes of blobs, without heads
+	lost     atomic.Int64 // exchanges that ended early, and by no fault
 	hold     atomic.Int64 // so many of them pass in a direction, then none; 0 is no end
 
 	mu         sync.Mutex
