@@ -161,12 +161,11 @@ func checkOpen(t *testing.T, cells []cell) {
 
 // matrix is what the cells of one registry share.
 type matrix struct {
-	host   string // the registry itself, with the source of pulls and copies
-	target func(t *testing.T) string
-	dir    string // the files
-	big    digest.Digest
-	parts  digest.Digest // of the blob that comes in ranges
-	want   string        // the digest of the artifact
+	host  string // the registry itself, with the source of pulls and copies
+	dir   string // the files
+	big   digest.Digest
+	parts digest.Digest // of the blob that comes in ranges
+	want  string        // the digest of the artifact
 }
 
 // inRanges is a size from which stet asks for ranges where a connection is slow.

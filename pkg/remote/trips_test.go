@@ -253,8 +253,13 @@ func (f *far) discover(repo, tag string, want int) command {
 	}
 }
 
-// cost is what a command may take.
+// cost is what a command takes. Requests below zero are at most so many: where
+// more goes at once than there are connections, a list may be read once less.
 type cost struct{ trips, requests int }
+
+func (c cost) fits(trips, requests int) bool {
+	return (c.trips == anyNumber || c.trips == trips) && (c.requests == requests || c.requests < 0 && requests <= -c.requests)
+}
 
 // costs runs a command and compares what it took. A part of a trip counts as one.
 func costs(t *testing.T, name string, want cost, do command, at ...*far) (seen []string) {
@@ -271,7 +276,7 @@ func costs(t *testing.T, name string, want cost, do command, at ...*far) (seen [
 	for _, f := range at {
 		seen = append(seen, f.take()...)
 	}
-	if want.trips != anyNumber && took != want.trips || want.requests != anyNumber && len(seen) != want.requests {
+	if !want.fits(took, len(seen)) {
 		t.Errorf("%s took %d round trips and %d requests, want %d and %d:\n%s", name, took, len(seen), want.trips, want.requests, strings.Join(seen, "\n"))
 	}
 	return seen
@@ -347,8 +352,8 @@ func tripsOfMany(t *testing.T) {
 	defer f.end()
 	defer g.end()
 	costs(t, "push", cost{4, 5}, f.push(smallFiles(t, "a"), "app", "v1", "a"), f)
-	seen := costs(t, "attach", cost{anyNumber, anyNumber}, f.putReferrers("app", "v1", n), f)
-	seen = append(seen, costs(t, "copy", cost{anyNumber, 4*n + 21}, f.copyTo(g, "app", "app", true), f, g)...)
+	seen := costs(t, "attach", cost{anyNumber, -(n + 8)}, f.putReferrers("app", "v1", n), f)
+	seen = append(seen, costs(t, "copy", cost{anyNumber, -(4*n + 22)}, f.copyTo(g, "app", "app", true), f, g)...)
 	writes := slices.DeleteFunc(seen, func(s string) bool { return !strings.HasPrefix(s, "PUT /v2/app/manifests/sha256-") })
 	if len(writes) != 2 {
 		t.Errorf("two lists were written %d times", len(writes))
