@@ -187,6 +187,13 @@ func newFaultProxy(t *testing.T, upstream string, faults ...*fault) *faultProxy 
 	return p
 }
 
+// set changes a proxy that runs already; requests that come later see it.
+func (p *faultProxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
 // stageOf tells what a request is, and whether faults at blobs strike it.
 func (p *faultProxy) stageOf(r *http.Request) (stage, bool) {
 	if r.URL.Path == "/token" {
@@ -273,6 +280,25 @@ func (x *exchange) listenFor() {
 	}
 }
 
+// record is what a proxy saw.
+type record struct {
+	hits         int
+	seen         []stage
+	early, hasty []string
+	log          string
+	moved, lost  int64
+}
+
+// record may be called while exchanges are under way: those that stall are.
+func (p *faultProxy) record() record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return record{
+		hits: p.hits, seen: slices.Clone(p.seen), early: slices.Clone(p.early), hasty: slices.Clone(p.hasty),
+		log: strings.Join(p.log, "\n"), moved: p.up.Load() + p.down.Load(), lost: p.lost.Load(),
+	}
+}
+
 // release ends the hold; once.
 func (p *faultProxy) release() {
 	p.hold.Store(0)
@@ -289,6 +315,7 @@ func (p *faultProxy) calm() {
 }
 
 func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.set(func() {}) // what was set before is seen from here on
 	at, hit := p.stageOf(r)
 	x := &exchange{proxy: p, w: w, r: r, at: at, fault: p.strike(at, hit)}
 	defer x.note()
@@ -297,7 +324,7 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.checkManifest()
 	}
 	if x.due(asked) {
-		x.break_()
+		x.happen()
 		return
 	}
 	if at == atToken {
