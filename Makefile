@@ -12,7 +12,7 @@ MODULES    = . internal/interop internal/bench internal/tools
 CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test lint generate fuzz bench bench-quick bench-program cross size tidy-check release-check release clean
+.PHONY: help build demo test faults lint generate fuzz bench bench-quick bench-program cross size tidy-check release-check release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ test: ## run all tests
 	$(GO) test $(RACE) -timeout 30m ./...
 	cd internal/interop && $(GO) test $(RACE) -timeout 40m ./...
 	cd internal/bench && $(GO) test $(RACE) ./...
+
+faults: ## every fault at every stage of a transfer, kill -9, memory; wants an idle machine
+	cd internal/interop && STET_FAULTS=1 $(GO) test -timeout 60m -v -run 'TestFaultMatrix|TestKilled|TestMemory' ./...
 
 lint: ## gofumpt, go vet, staticcheck
 	@out=$$($(TOOL) gofumpt -l .) || exit 1; \

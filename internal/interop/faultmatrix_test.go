@@ -104,6 +104,7 @@ func (c *cell) stage() string {
 // time with the right class. No file with wrong bytes gets its final name, and
 // no manifest is put before its blobs.
 func TestFaultMatrix(t *testing.T) {
+	needsIdle(t)
 	for _, reg := range []registry{
 		{name: ours, start: startServe},
 		{name: "docker-registry-2.8", start: startDebian},
