@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -268,6 +269,8 @@ func (r run) within(t *testing.T, limit time.Duration, args ...string) result {
 	cmd := r.command(ctx, t, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // says where it stands
+	cmd.WaitDelay = settle * 100
 	start := time.Now()
 	_ = cmd.Run() // what came of it is in the exit code
 	if ctx.Err() != nil {
