@@ -184,10 +184,6 @@ var open = []struct {
 	is  func(c *cell) bool
 }{
 	{
-		"a PUT with the whole blob starts over instead of going on",
-		func(c *cell) bool { return c.fault.at == atPut && c.fault.times == 1 && c.fault.when > firstByte },
-	},
-	{
 		"an answer that is cut in its body is not asked for again when it is a manifest or a token",
 		func(c *cell) bool {
 			return (c.fault.at == atManifestGet || c.fault.at == atToken) && c.fault.when == half
