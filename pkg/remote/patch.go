@@ -26,7 +26,7 @@ type patching struct {
 	s     *session
 	at    int64    // what the registry has; the next PATCH begins here
 	in    *hashing // the content; nil before it is opened
-	marks *marks   // of its hash; nil is none
+	marks *marks   // of its hash
 	read  prefix   // what was read so far, where there is no digest to tell
 	puts  int      // how often the session was closed in vain
 
@@ -39,7 +39,7 @@ type patching struct {
 // patched sends a blob by PATCH, in steps of so many bytes; 0 is in one. Only
 // tries without progress count.
 func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *session) (d store.Descriptor, err error) {
-	p := &patching{repository: r, blob: b, step: step, s: s}
+	p := &patching{repository: r, blob: b, step: step, s: s, marks: newMarks(b.Size)}
 	p.recall(ctx)
 	defer func() { p.leave(ctx, err) }()
 	furthest := p.at
@@ -146,7 +146,7 @@ func (p *patching) restart(ctx context.Context) {
 	if p.in != nil {
 		p.in.stop()
 	}
-	p.s, p.at, p.marks, p.read, p.puts = nil, 0, nil, prefix{}, 0
+	p.s, p.at, p.marks, p.read, p.puts = nil, 0, newMarks(p.blob.Size), prefix{}, 0
 	p.resumed, p.inherited = false, false
 	p.note.forget()
 }
