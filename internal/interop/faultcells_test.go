@@ -184,20 +184,9 @@ var open = []struct {
 	is  func(c *cell) bool
 }{
 	{
-		"a PUT with the whole blob starts over instead of going on",
-		func(c *cell) bool { return c.fault.at == atPut && c.fault.times == 1 && c.fault.when > firstByte },
-	},
-	{
 		"an answer that is cut in its body is not asked for again when it is a manifest or a token",
 		func(c *cell) bool {
 			return (c.fault.at == atManifestGet || c.fault.at == atToken) && c.fault.when == half
-		},
-	},
-	{
-		"an upload is begun again before the time that Retry-After named, once no request may wait for it any more",
-		func(c *cell) bool {
-			last := c.fault.what == muchLater || c.fault.what == later && c.fault.times == forever
-			return slices.Contains([]stage{atPost, atPatch, atPut, atSmallPut, atClosingPut}, c.fault.at) && last
 		},
 	},
 }

@@ -25,7 +25,7 @@ type exchange struct {
 	at       stage
 	fault    *fault
 	status   int
-	up, down int64
+	up, down atomic.Int64
 }
 
 func (x *exchange) due(at point) bool { return x.fault != nil && x.fault.when == at }
@@ -42,7 +42,7 @@ func (x *exchange) note() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.log = append(p.log, fmt.Sprintf("%s %s %s: %d, up %d, down %d%s", x.r.Method, x.r.URL.Path, x.r.Header.Get("Range"), x.status, x.up, x.down, what))
+	p.log = append(p.log, fmt.Sprintf("%s %s %s: %d, up %d, down %d%s", x.r.Method, x.r.URL.Path, x.r.Header.Get("Range"), x.status, x.up.Load(), x.down.Load(), what))
 }
 
 // checkManifest asks the registry itself for all blobs of a manifest that is on
@@ -78,7 +78,7 @@ func (x *exchange) checkManifest() {
 // token gives out a token as token services do.
 func (x *exchange) token() {
 	if x.due(answered) {
-		x.break_()
+		x.happen()
 		return
 	}
 	bearer := x.proxy.bearer()
@@ -106,17 +106,18 @@ func (x *exchange) forward() {
 	}
 	resp, err := x.proxy.transport.RoundTrip(out)
 	if x.inBody(false) && errors.Is(err, errStruck) {
-		x.break_()
+		x.happen()
 		return
 	}
-	if err != nil {
-		panic(http.ErrAbortHandler) // the client is gone, or the registry
+	if err != nil { // the client is gone, or the registry
+		x.proxy.lost.Add(1)
+		panic(http.ErrAbortHandler)
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode
 	if x.due(answered) {
 		_, _ = io.Copy(io.Discard, resp.Body)
-		x.break_()
+		x.happen()
 		return
 	}
 	x.lieAnswering(resp)
@@ -131,6 +132,9 @@ func (x *exchange) answer(resp *http.Response) {
 	if x.ofBlob() && resp.StatusCode/100 == 2 {
 		body.total = &x.proxy.down
 	}
+	if x.proxy.rate > 0 && strings.HasPrefix(x.r.Header.Get("Range"), "bytes=0-") {
+		body.rate = firstRate
+	}
 	if x.inBody(true) && resp.StatusCode/100 == 2 {
 		body.end = x.fault.when.of(max(resp.ContentLength, 2))
 	}
@@ -143,8 +147,9 @@ func (x *exchange) answer(resp *http.Response) {
 	case errors.Is(err, errStruck):
 		_ = http.NewResponseController(x.w).Flush()
 		x.drain()
-		x.break_()
+		x.happen()
 	case err != nil:
+		x.proxy.lost.Add(1)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -157,7 +162,7 @@ func (x *exchange) ofBlob() bool { return strings.Contains(x.r.URL.Path, "/blobs
 type passing struct {
 	x     *exchange
 	src   io.ReadCloser
-	n     *int64
+	n     *atomic.Int64
 	total *atomic.Int64 // nil where it is no blob's
 	end   int64         // -1 is none
 	rate  int64         // bytes a second; 0 is all there is
@@ -168,20 +173,20 @@ func (b *passing) Read(p []byte) (int, error) {
 	switch {
 	case b.end >= 0 && b.x.fault.what == slow:
 		b.rate = slowRate
-	case b.end >= 0 && *b.n >= b.end:
+	case b.end >= 0 && b.n.Load() >= b.end:
 		return 0, errStruck
 	case b.end >= 0:
-		p = p[:min(int64(len(p)), b.end-*b.n)]
+		p = p[:min(int64(len(p)), b.end-b.n.Load())]
 	}
 	if hold := b.x.proxy.hold.Load(); b.total != nil && hold > 0 && b.total.Load() >= hold {
-		b.x.strike()
+		b.x.tell()
 		select {
 		case <-b.x.proxy.released:
 		case <-b.x.proxy.closed:
 		}
 	}
 	n, err := b.src.Read(p)
-	*b.n += int64(n)
+	b.n.Add(int64(n))
 	if b.total != nil {
 		b.total.Add(int64(n))
 	}

@@ -34,16 +34,16 @@ func (x *exchange) drain() {
 	}
 }
 
-// strike tells who waits for it that it happens now.
-func (x *exchange) strike() {
+// tell tells who waits for it that it happens now.
+func (x *exchange) tell() {
 	select {
 	case x.proxy.struck <- struct{}{}:
 	default:
 	}
 }
 
-// break_ does what the fault does; the handler is over after it.
-func (x *exchange) break_() {
+// happen does what the fault does; the handler is over after it.
+func (x *exchange) happen() {
 	p := x.proxy
 	conn, _ := x.r.Context().Value(connKey{}).(*net.TCPConn)
 	switch x.fault.what {

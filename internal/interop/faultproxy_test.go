@@ -102,6 +102,11 @@ const (
 // stall-timeouts.
 const slowRate = 4 << 20
 
+// firstRate is that of the first range where a rate is set. By it stet measures
+// what a connection brings, also where the machine is so busy that all of the
+// range is there before stet looks.
+const firstRate = 2 << 20
+
 // retryIn is what 429 asks to wait.
 const retryIn = time.Second
 
@@ -129,6 +134,7 @@ type faultProxy struct {
 	struck           chan struct{} // one value for each fault, as far as somebody listens
 
 	up, down atomic.Int64 // bytes of blobs, without heads
+	lost     atomic.Int64 // exchanges that ended early, and by no fault
 	hold     atomic.Int64 // so many of them pass in a direction, then none; 0 is no end
 
 	mu         sync.Mutex
@@ -179,6 +185,13 @@ func newFaultProxy(t *testing.T, upstream string, faults ...*fault) *faultProxy 
 		p.transport.CloseIdleConnections()
 	})
 	return p
+}
+
+// set changes a proxy that runs already; requests that come later see it.
+func (p *faultProxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
 }
 
 // stageOf tells what a request is, and whether faults at blobs strike it.
@@ -267,6 +280,25 @@ func (x *exchange) listenFor() {
 	}
 }
 
+// record is what a proxy saw.
+type record struct {
+	hits         int
+	seen         []stage
+	early, hasty []string
+	log          string
+	moved, lost  int64
+}
+
+// record may be called while exchanges are under way: those that stall are.
+func (p *faultProxy) record() record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return record{
+		hits: p.hits, seen: slices.Clone(p.seen), early: slices.Clone(p.early), hasty: slices.Clone(p.hasty),
+		log: strings.Join(p.log, "\n"), moved: p.up.Load() + p.down.Load(), lost: p.lost.Load(),
+	}
+}
+
 // release ends the hold; once.
 func (p *faultProxy) release() {
 	p.hold.Store(0)
@@ -283,6 +315,7 @@ func (p *faultProxy) calm() {
 }
 
 func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.set(func() {}) // what was set before is seen from here on
 	at, hit := p.stageOf(r)
 	x := &exchange{proxy: p, w: w, r: r, at: at, fault: p.strike(at, hit)}
 	defer x.note()
@@ -291,7 +324,7 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.checkManifest()
 	}
 	if x.due(asked) {
-		x.break_()
+		x.happen()
 		return
 	}
 	if at == atToken {

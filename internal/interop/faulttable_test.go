@@ -16,6 +16,9 @@ func matrixTable(cells []cell) string {
 	rows := map[string]map[kind]string{}
 	var order []string
 	for _, c := range cells {
+		if c.size == 0 {
+			continue // left out with -run
+		}
 		row := fmt.Sprintf("%s\t%s\t%s", c.cmd, c.stage(), c.fault.when)
 		if rows[row] == nil {
 			rows[row] = map[kind]string{}

@@ -47,7 +47,7 @@ func TestMemory(t *testing.T) {
 			host, other := startServeProcess(t), startServeProcess(t)
 			one := newFaultProxy(t, host, &fault{at: atRange, when: whole, what: wholeFor, times: forever})
 			many := newFaultProxy(t, host)
-			many.rate = slowEnough
+			many.set(func() { many.rate = slowEnough })
 			for _, tc := range []struct {
 				name  string
 				fixed int64

@@ -15,7 +15,7 @@ var fallbackChoices = map[string]string{
 	"chooseReferrers": "referrers-tag",
 	"chooseMount":     "upload",
 	"chooseUpload":    "post-put",
-	"chooseChunked":   "hash-first", // or "chunks"
+	"chooseChunked":   "hash-first", // or "chunks", or "one-put"
 }
 
 // choices: a function named choose… is one of the fallbacks, and gives the

@@ -21,5 +21,5 @@
 //
 // The package is no HTTP client for other purposes, renders nothing, and reads
 // no environment but what net/http reads for proxies: paths of credential
-// files and certificates come in as options.
+// files, certificates and the cache come in as options.
 package remote

@@ -25,6 +25,8 @@ type Error struct {
 
 	// Anonymous says that credentials were asked for and there were none.
 	Anonymous bool
+
+	tooLong bool // it came with a wait that is longer than may be: nothing is tried again
 }
 
 // ErrorInfo is one error of an error answer (distribution-spec "Error codes").
@@ -49,7 +51,7 @@ func newError(resp *http.Response, t *trip, secrets []string) *Error {
 	defer t.mu.Unlock()
 	e := &Error{
 		Method: resp.Request.Method, URL: redactURL(resp.Request.URL), Status: resp.StatusCode,
-		Note: t.note, Anonymous: t.anonymous,
+		Note: t.note, Anonymous: t.anonymous, tooLong: t.tooLong,
 	}
 	// What came before a break or the limit is still worth reading.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))

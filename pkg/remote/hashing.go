@@ -22,23 +22,26 @@ type mark struct {
 	State []byte `json:"state,omitempty"` // as its encoding.BinaryMarshaler has it
 }
 
-// The marks of one content: first so far apart, then with the doubled distance
-// whenever there are so many, so that they take no more room in a large blob.
+// The marks of one content: the least distance between them, how many of it a large
+// blob has at most, and by which part of what has come since the older ones may lie
+// apart. Where a registry has got to is seldom far behind what was read.
 const (
 	markDistance = 1 << 20
-	mostMarks    = 128
+	markSteps    = 1024
+	markSpread   = 4
 )
 
 // marks are the marks of one content, in order.
 type marks struct {
-	every int64
+	every int64 // the least distance; 0 is markDistance
 	all   []mark
 }
 
+// newMarks are the marks for content of a size, which may not be known.
+func newMarks(size int64) *marks { return &marks{every: max(markDistance, size/markSteps)} }
+
 // next is where the next mark belongs.
-func (m *marks) next() int64 {
-	return m.last().At + max(m.every, markDistance)
-}
+func (m *marks) next() int64 { return m.last().At + max(m.every, markDistance) }
 
 // note adds the mark at n, and says whether there is one.
 func (m *marks) note(n int64, h hash.Hash) bool {
@@ -53,24 +56,33 @@ func (m *marks) note(n int64, h hash.Hash) bool {
 	if err != nil {
 		return false
 	}
+	m.all = m.thin(n)
 	m.all = append(m.all, mark{n, state})
-	if len(m.all) > mostMarks { // every other one goes, the first and the last stay
-		kept := m.all[:0]
-		for i, k := range m.all {
-			if i%2 == 0 {
-				kept = append(kept, k)
-			}
-		}
-		m.all, m.every = kept, 2*max(m.every, markDistance)
-	}
 	return true
+}
+
+// thin gives the marks that stay when one is added at n: of the older ones only
+// some, so that their number grows with the logarithm of the size.
+func (m *marks) thin(n int64) []mark {
+	kept, after := len(m.all), n
+	for i := len(m.all) - 1; i >= 0; i-- {
+		before := int64(0)
+		if i > 0 {
+			before = m.all[i-1].At
+		}
+		// Without this one its neighbours would be that far apart.
+		if i < len(m.all)-1 && after-before <= (n-before)/markSpread {
+			continue
+		}
+		kept--
+		m.all[kept] = m.all[i]
+		after = m.all[i].At
+	}
+	return append(m.all[:0], m.all[kept:]...)
 }
 
 // upTo are the marks that are not behind an offset: what comes there is read anew.
 func (m *marks) upTo(at int64) *marks {
-	if m == nil {
-		return &marks{}
-	}
 	n := sort.Search(len(m.all), func(i int) bool { return m.all[i].At > at })
 	return &marks{every: m.every, all: slices.Clone(m.all[:n])}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,6 @@ type noted struct {
 type record struct {
 	URL   string `json:"url"`
 	Size  int64  `json:"size"`
-	Every int64  `json:"every"`
 	Marks []mark `json:"marks"`
 }
 
@@ -65,7 +65,8 @@ func (p *patching) recall(ctx context.Context) {
 	if !ok || rec.Size != p.blob.Size {
 		return
 	}
-	known := &marks{every: rec.Every, all: rec.Marks}
+	known := newMarks(rec.Size)
+	known.all = rec.Marks
 	u, err := p.client.resolve(rec.URL, nil)
 	if err != nil || known.last().At > rec.Size {
 		return
@@ -180,7 +181,7 @@ func (e *noted) keep(size int64, m *marks) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.rec.Size, e.rec.Every, e.rec.Marks = size, m.every, m.all
+	e.rec.Size, e.rec.Marks = size, slices.Clone(m.all) // which is made thinner in its place
 	e.save()
 }
 

@@ -304,6 +304,30 @@ func TestWaitingCanBeGivenUp(t *testing.T) {
 	})
 }
 
+// TestPauseCanBeGivenUp: who gives up while the host wants quiet, such as the
+// one that cancels an upload, leaves its place to who waits behind it.
+func TestPauseCanBeGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeHost{}
+		r := f.behind(PaceOptions{Concurrency: 1})
+		r.pace.pause(fakeRequest(t.Context(), "reg.example", 0).URL, time.Minute)
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := r.next.RoundTrip(fakeRequest(ctx, "reg.example", 0)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("given up: %v", err)
+			}
+		})
+		synctest.Wait()
+		send(t, r, 1, 1, 0)
+		wg.Wait()
+		if len(f.at) != 1 {
+			t.Errorf("%d requests, want 1", len(f.at))
+		}
+	})
+}
+
 // A rate is kept from the first request on, by everybody together, and its
 // waits can be given up.
 func TestRate(t *testing.T) {

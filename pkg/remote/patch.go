@@ -26,7 +26,7 @@ type patching struct {
 	s     *session
 	at    int64    // what the registry has; the next PATCH begins here
 	in    *hashing // the content; nil before it is opened
-	marks *marks   // of its hash; nil is none
+	marks *marks   // of its hash
 	read  prefix   // what was read so far, where there is no digest to tell
 	puts  int      // how often the session was closed in vain
 
@@ -39,7 +39,7 @@ type patching struct {
 // patched sends a blob by PATCH, in steps of so many bytes; 0 is in one. Only
 // tries without progress count.
 func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *session) (d store.Descriptor, err error) {
-	p := &patching{repository: r, blob: b, step: step, s: s}
+	p := &patching{repository: r, blob: b, step: step, s: s, marks: newMarks(b.Size)}
 	p.recall(ctx)
 	defer func() { p.leave(ctx, err) }()
 	furthest := p.at
@@ -146,7 +146,7 @@ func (p *patching) restart(ctx context.Context) {
 	if p.in != nil {
 		p.in.stop()
 	}
-	p.s, p.at, p.marks, p.read, p.puts = nil, 0, nil, prefix{}, 0
+	p.s, p.at, p.marks, p.read, p.puts = nil, 0, newMarks(p.blob.Size), prefix{}, 0
 	p.resumed, p.inherited = false, false
 	p.note.forget()
 }
@@ -205,10 +205,11 @@ func (p *patching) move(resp *http.Response) error {
 
 // once sends what the registry does not have yet. The descriptor has a digest
 // once everything was sent; own says that the error is the source's, not the
-// registry's.
+// registry's, or that the upload was not even opened: that was tried as often as
+// it may be.
 func (p *patching) once(ctx context.Context) (d store.Descriptor, own bool, err error) {
-	if own, err := p.ready(ctx); err != nil {
-		return d, own, err
+	if err := p.ready(ctx); err != nil {
+		return d, true, err
 	}
 	for !p.in.wholeAt(p.at) {
 		if own, err := p.patch(ctx); err != nil {
@@ -222,7 +223,7 @@ func (p *patching) once(ctx context.Context) (d store.Descriptor, own bool, err 
 }
 
 // ready opens the session and the content, each unless it is open, at once.
-func (p *patching) ready(ctx context.Context) (own bool, err error) {
+func (p *patching) ready(ctx context.Context) (err error) {
 	opened := make(chan error, 1)
 	if p.in != nil && (p.in.openAt(p.at) || p.in.wholeAt(p.at)) {
 		opened <- nil
@@ -234,10 +235,10 @@ func (p *patching) ready(ctx context.Context) (own bool, err error) {
 			p.note.at(p.s.url)
 		}
 	}
-	if own := <-opened; own != nil && err == nil {
-		return true, own
+	if own := <-opened; err == nil {
+		err = own
 	}
-	return false, err
+	return err
 }
 
 // patch sends content from p.at on: all of it, or a step. The last chunk may be

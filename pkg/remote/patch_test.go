@@ -197,6 +197,34 @@ func (r readCounter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Chunks go on at the one that was cut, with what came of it.
+func TestChunksGoOn(t *testing.T) {
+	big := fiveMiB()
+	const size, cut = 1 << 20, 300 << 10
+	for kind, b := range map[string]store.Blob{"named": big, "unnamed": nameless(big, big.Size)} {
+		for name, tc := range map[string]struct {
+			quirks serve.Quirks
+			posts  int
+			came   int64
+		}{
+			"as the spec has it":       {posts: 1, came: big.Size},
+			"the registry cannot tell": {quirks: serve.Quirks{UploadStatus: serve.Answer{Status: 404}}, posts: 2, came: big.Size + size + cut},
+		} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				c := startCutter(t, tc.quirks, 1<<40, cut)
+				put, err := c.open(t, remote.Options{Retries: 3, ChunkSize: size}).PutBlob(t.Context(), b)
+				if err != nil || put.Digest != big.Digest {
+					t.Fatalf("got %+v, %v", put, err)
+				}
+				if c.count["POST"] != tc.posts || c.came > tc.came || c.count["PATCH"] < 6 {
+					t.Errorf("%v and %d bytes, want %d uploads and at most %d bytes", c.count, c.came, tc.posts, tc.came)
+				}
+			})
+		}
+	}
+}
+
 // A line that is always cut ends the upload only when nothing goes on any more.
 func TestOnlyTriesWithoutProgressCount(t *testing.T) {
 	t.Parallel()
@@ -229,13 +257,13 @@ func TestUploadOfChangedContent(t *testing.T) {
 		for _, size := range []int64{big.Size, store.UnknownSize} {
 			c, s := newCutter(t, serve.Quirks{}, 2<<20)
 			b := nameless(big, size)
-			b.Open = func(context.Context, int64) (io.ReadCloser, error) {
+			b.Open = func(_ context.Context, offset int64) (io.ReadCloser, error) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				if c.count["PATCH"] == 0 {
-					return io.NopCloser(bytes.NewReader(raw)), nil
+					return io.NopCloser(bytes.NewReader(raw[offset:])), nil
 				}
-				return io.NopCloser(bytes.NewReader(second)), nil
+				return io.NopCloser(bytes.NewReader(second[min(offset, int64(len(second))):])), nil
 			}
 			_, err := s.PutBlob(t.Context(), b)
 			if !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrMismatch) {

@@ -73,6 +73,7 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 		wait := max(asked, min(schedule.NextBackOff(), maxWait))
 		if waited+wait > r.maxWait {
 			trip.remark(fmt.Sprintf("the next try would be in %v, which is over the limit of %v", wait.Round(time.Second), max(0, r.maxWait)))
+			trip.wontWait(asked)
 			return resp, err
 		}
 		switch {

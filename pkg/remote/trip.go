@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -21,6 +22,7 @@ type trip struct {
 
 	mu        sync.Mutex
 	note      string // why no further try was made
+	tooLong   bool   // because the registry asked for a longer wait than may be
 	anonymous bool   // the registry asked for credentials and there were none
 	source    error  // why the body could not be read on our side
 }
@@ -67,6 +69,13 @@ func (t *trip) remark(note string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.note = note
+}
+
+// wontWait notes that the registry asked to wait, and that this is too long.
+func (t *trip) wontWait(asked time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tooLong = asked > 0
 }
 
 func (t *trip) lacksCredentials() {

@@ -241,6 +241,10 @@ func TestPutLargeBlob(t *testing.T) {
 			name: "the session is gone", put: turns(answer(404, code("BLOB_UPLOAD_UNKNOWN")), answer(201, "")), how: store.Sent,
 			asked: []string{head, post, put, head, "DELETE blobs/uploads/1", post, put},
 		},
+		{
+			name: "asked to wait for longer than may be", put: turns(answer(429, "", "Retry-After", "3600"), answer(201, "")), err: store.ErrUnavailable,
+			asked: []string{head, post, put, "DELETE blobs/uploads/1"},
+		},
 		{name: "refused", put: answer(400, code("SIZE_INVALID")), err: store.ErrRefused, asked: []string{head, post, put, "DELETE blobs/uploads/1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -36,6 +36,7 @@ func (v *visit) enter(ctx context.Context) error {
 		if v.held {
 			h.wait--
 			h.leave(v.lane)
+			h.serve()
 		}
 		return err
 	}

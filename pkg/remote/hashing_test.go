@@ -1,0 +1,30 @@
+package remote
+
+import (
+	"crypto/sha256"
+	"testing"
+)
+
+// However large the content is, there are a few dozen marks, and what has to be
+// read again from one is a part of what is not there yet.
+func TestMarks(t *testing.T) {
+	for _, size := range []int64{5 << 20, 100 << 20, 1 << 30, 1 << 40} {
+		m, h := newMarks(size), sha256.New()
+		for at := int64(0); at <= size; at = m.next() {
+			m.note(at, h)
+			if n := len(m.all); n > 50 {
+				t.Fatalf("%d marks at %d of %d", n, at, size)
+			}
+			before := int64(0)
+			for _, k := range append(m.all, mark{At: at}) {
+				if gap := k.At - before; gap > max(2*m.every, (at-before)/markSpread) {
+					t.Fatalf("at %d of %d there is no mark between %d and %d", at, size, before, k.At)
+				}
+				before = k.At
+			}
+		}
+		if n := m.last().At; n < size-m.every {
+			t.Errorf("the last mark of %d is at %d", size, n)
+		}
+	}
+}
