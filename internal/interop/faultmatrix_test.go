@@ -133,7 +133,8 @@ func TestFaultMatrix(t *testing.T) {
 			}
 			group.Wait()
 			t.Log(matrixTable(cells))
-			if reg.name == ours {
+			all := !slices.ContainsFunc(cells, func(c cell) bool { return c.size == 0 }) // none was left out with -run
+			if reg.name == ours && all {
 				checkOpen(t, cells)
 			}
 		})
