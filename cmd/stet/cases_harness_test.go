@@ -187,6 +187,9 @@ func (r *running) end() outcome {
 	return o
 }
 
+// quick makes a command give up at the first fault: those of most cases last.
+func quick(args ...string) []string { return append(args, "--retry", "0") }
+
 // stet runs the program to its end.
 func (d *desk) stet(args ...string) outcome {
 	d.t.Helper()
