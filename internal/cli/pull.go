@@ -191,7 +191,7 @@ func (p *pulling) run(ctx context.Context, a *app, ref store.Ref) (err error) {
 
 // maxTogether bounds the manifests of one pull, which are held in memory until
 // it is clear that none of their files is in the way of another.
-const maxTogether = 32 << 20
+const maxTogether = 16 << 20
 
 // manifests gives m, the manifests of an index, and subjects where they are
 // asked for, each once and without the indexes.
@@ -216,12 +216,12 @@ func (p *pulling) manifests(ctx context.Context, m store.Manifest) (all []store.
 					continue
 				}
 				seen[d.Digest] = true
+				if held += min(d.Size, maxTogether); held > maxTogether {
+					return nil, fmt.Errorf("%w: its manifests have over %d bytes together; pull them by platform or digest", store.ErrTooLarge, maxTogether)
+				}
 				child, err := p.child(ctx, d)
 				if err != nil {
 					return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
-				}
-				if held += child.Size; held > maxTogether {
-					return nil, fmt.Errorf("%w: its manifests have over %d bytes together; pull them by platform or digest", store.ErrTooLarge, maxTogether)
 				}
 				next = append(next, child)
 			}

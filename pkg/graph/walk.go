@@ -48,6 +48,10 @@ func (n *Node) Blobs() []store.Descriptor {
 // a hostile store makes a thousand.
 const MaxDepth = 1000
 
+// maxManifests bounds the bytes of the manifests that are found from the roots
+// of one run, which are held until all is found.
+const maxManifests = 128 << 20
+
 // WalkOptions say how far a walk goes.
 type WalkOptions struct {
 	Referrers   bool // follow referrers, those of children and of referrers too
@@ -119,9 +123,15 @@ func (w *walk) run(ctx context.Context, roots ...store.Descriptor) error {
 			level = append(level, d)
 		}
 	}
+	left := int64(maxManifests)
 	for depth := 0; len(level) > 0; depth++ {
 		if depth > MaxDepth {
-			return w.tooDeep(level)
+			return w.giveUp(level, fmt.Errorf("%w: it is more than %d levels deep in its graph", store.ErrInvalid, MaxDepth))
+		}
+		for _, d := range level { // what a manifest is larger than it was named is no more than one may have
+			if left -= min(d.Size, left+1); left < 0 {
+				return w.giveUp(level, fmt.Errorf("%w: the manifests of its graph have over %d bytes together", store.ErrTooLarge, maxManifests))
+			}
 		}
 		var err error
 		if level, err = w.level(ctx, level); err != nil {
@@ -131,9 +141,10 @@ func (w *walk) run(ctx context.Context, roots ...store.Descriptor) error {
 	return nil
 }
 
-func (w *walk) tooDeep(level []store.Descriptor) error {
+// giveUp goes without the manifests of a level, or ends the walk.
+func (w *walk) giveUp(level []store.Descriptor, why error) error {
 	for _, d := range level {
-		err := fail(Source, "read manifest", d, fmt.Errorf("%w: it is more than %d levels deep in its graph", store.ErrInvalid, MaxDepth))
+		err := fail(Source, "read manifest", d, why)
 		if w.failed != nil {
 			w.lost[d.Digest] = true
 			err = w.failed(d, err)

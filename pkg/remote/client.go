@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -26,7 +28,8 @@ type client struct {
 	auth *auth // the top of the stack of RoundTrippers
 	pace *Pace
 
-	secrets *secrets // what was sent and is not to be shown
+	secrets   *secrets            // what was sent and is not to be shown
+	documents *semaphore.Weighted // bytes of large ones that are being read
 
 	transports []*http.Transport // its bottom
 	warm       []*warm           // connections that are opened ahead
@@ -61,7 +64,7 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}, secrets: newSecrets(opts.Header)}
+	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}, secrets: newSecrets(opts.Header), documents: newDocuments()}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
 	}
@@ -239,18 +242,6 @@ func (c *client) warn(resp *http.Response) {
 			c.opts.Events.Emit(store.Event{Kind: store.Warning, Name: c.host, Text: text})
 		}
 	}
-}
-
-// readLimited reads all of r, or is ErrTooLarge where that is over limit bytes.
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%w: over %d bytes", store.ErrTooLarge, limit)
-	}
-	return raw, nil
 }
 
 // sameOrigin says whether two URLs have scheme, host and port in common.

@@ -232,12 +232,12 @@ func checkJSON(raw []byte, fields []string) error {
 }
 
 // The bounds of a JSON document. Manifests need six levels, and as an average
-// more than twenty bytes for each name, value and bracket; two bytes that become
+// more than twelve bytes for each name, value and bracket; two bytes that become
 // a hundred in memory are an attack ("layers":[{},{},…).
 const (
 	maxDepth   = 200
 	maxTokens  = 64_000
-	leastToken = 16
+	leastToken = 12
 )
 
 // container is an open object or array; names is nil in an array. Annotations
