@@ -38,7 +38,7 @@ import (
 // patience is how long the program may run in a case; caseMemory what it may
 // take. Under the race detector memory says nothing.
 const (
-	patience   = 30 * time.Second
+	patience   = time.Minute
 	caseMemory = 64 << 20
 )
 
@@ -69,13 +69,14 @@ type desk struct {
 	Dir, Home string
 	Env       []string // beside PATH and HOME
 	Stdin     string
+	Memory    int64 // that the program may take
 	bin, out  string
 	runs      atomic.Int64
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, Dir: t.TempDir(), Home: t.TempDir(), out: t.TempDir(), bin: filepath.Join(installProgram(t), "stet")}
+	d := &desk{t: t, Memory: caseMemory, Dir: t.TempDir(), Home: t.TempDir(), out: t.TempDir(), bin: filepath.Join(installProgram(t), "stet")}
 	return d
 }
 
@@ -181,7 +182,7 @@ func (r *running) end() outcome {
 	if o.Code == 2 && strings.Contains(o.Stderr, "goroutine ") {
 		r.d.t.Fatalf("%s\nit crashed", o)
 	}
-	if o.Peak > caseMemory && !raceDetector {
+	if o.Peak > r.d.Memory && !raceDetector {
 		r.d.t.Errorf("%s\ntook %d MiB of memory", o, o.Peak>>20)
 	}
 	return o
