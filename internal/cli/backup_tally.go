@@ -42,7 +42,7 @@ func (k *tally) keep(kept ui.KeptRepository, f *failure) {
 		var some *graph.FailedError
 		if !errors.As(f.err, &some) {
 			kept.Error = f.err.Error()
-			fmt.Fprintf(k.streams.Err, "%s: %s failed: %s\n", k.name, ui.Escape(kept.Repository), ui.Escape(kept.Error))
+			fmt.Fprintf(k.streams.Err, "%s: %s failed: %s\n", k.name, ui.Escape(kept.Repository), ui.Tell(kept.Error))
 		}
 		if k.first == nil {
 			k.first = f
@@ -57,7 +57,7 @@ func (k *tally) tell(verb string, r graph.RootResult) ui.CopiedTag {
 	switch {
 	case r.Err != nil:
 		t.Outcome, t.Error = ui.OutcomeFailed, r.Err.Error()
-		fmt.Fprintf(k.streams.Err, "%s: the tag %s failed: %s\n", k.name, ui.Escape(r.Ref), ui.Escape(t.Error))
+		fmt.Fprintf(k.streams.Err, "%s: the tag %s failed: %s\n", k.name, ui.Escape(r.Ref), ui.Tell(t.Error))
 	case r.Exists:
 		t.Outcome = ui.OutcomeExists
 		k.say("Exists tag %s", r.Ref)
