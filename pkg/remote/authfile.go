@@ -102,8 +102,11 @@ func edit(ctx context.Context, path string, change func(auths object) (object, e
 		return err
 	}
 	out, err := changeAuths(raw, change)
-	if err != nil || bytes.Equal(out, raw) {
-		return err
+	if err != nil {
+		return fmt.Errorf("%s is left as it is: %w", path, err)
+	}
+	if bytes.Equal(out, raw) {
+		return nil
 	}
 	return replace(path, out)
 }
