@@ -273,11 +273,15 @@ type hostile struct {
 
 // newHostile starts a server on plain http. The program takes http for
 // localhost, which is Name.
-func newHostile(t *testing.T, handler http.HandlerFunc) *hostile { return startHostile(t, handler, false) }
+func newHostile(t *testing.T, handler http.HandlerFunc) *hostile {
+	return startHostile(t, handler, false)
+}
 
 // newHostileTLS starts one behind TLS. The certificate is for 127.0.0.1, which
 // is Host, and --ca-file CA makes the program trust it.
-func newHostileTLS(t *testing.T, handler http.HandlerFunc) *hostile { return startHostile(t, handler, true) }
+func newHostileTLS(t *testing.T, handler http.HandlerFunc) *hostile {
+	return startHostile(t, handler, true)
+}
 
 func startHostile(t *testing.T, handler http.HandlerFunc, secure bool) *hostile {
 	t.Helper()

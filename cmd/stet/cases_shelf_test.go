@@ -115,7 +115,8 @@ func refuse(w http.ResponseWriter, status int, code string) {
 
 // isBlob says whether a request is for the content of a blob, isManifest for that
 // of a manifest; HEAD counts.
-func isBlob(r *http.Request) bool     { return reads(r) && strings.Contains(r.URL.Path, "/blobs/sha") }
+func isBlob(r *http.Request) bool { return reads(r) && strings.Contains(r.URL.Path, "/blobs/sha") }
+
 func isManifest(r *http.Request) bool { return reads(r) && strings.Contains(r.URL.Path, "/manifests/") }
 
 func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
