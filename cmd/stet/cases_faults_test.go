@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -79,8 +80,16 @@ func cutAt(w http.ResponseWriter, raw string, n int, reset bool) {
 	_ = conn.Close()
 }
 
-// stall does nothing until the client is gone.
-func stall(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// stall does nothing until the client is gone. That of a request whose body was
+// not read is never known to be gone, so the test's end is one too.
+func stall(t *testing.T) http.HandlerFunc {
+	return func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-t.Context().Done():
+		}
+	}
+}
 
 // recorder takes every upload and manifest as it comes, and keeps what it got:
 // nothing is refused, so that what the program lets through can be seen.
