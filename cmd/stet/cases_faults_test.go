@@ -1,9 +1,13 @@
 package main
 
 import (
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -169,4 +173,15 @@ func (c *recorder) has(ref string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.manifests[ref] != ""
+}
+
+// certificateFile writes the certificate of a server to a file for --ca-file.
+func certificateFile(t *testing.T, s *httptest.Server) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(path, block, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
