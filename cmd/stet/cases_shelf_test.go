@@ -73,7 +73,7 @@ func (s *shelf) index(manifests []store.Descriptor, tags ...string) store.Descri
 func imageOf(layers ...store.Descriptor) string {
 	return asJSON(map[string]any{
 		"schemaVersion": 2, "mediaType": imageType, "artifactType": "application/vnd.case",
-		"config": store.EmptyJSON(), "layers": layers,
+		"config": store.EmptyJSON(), "layers": append([]store.Descriptor{}, layers...),
 	})
 }
 

@@ -26,6 +26,8 @@ type client struct {
 	auth *auth // the top of the stack of RoundTrippers
 	pace *Pace
 
+	secrets *secrets // what was sent and is not to be shown
+
 	transports []*http.Transport // its bottom
 	warm       []*warm           // connections that are opened ahead
 
@@ -59,7 +61,7 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}}
+	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}, secrets: newSecrets(opts.Header)}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
 	}
@@ -120,7 +122,7 @@ func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
-	return nil, newError(resp, t, headerSecrets(c.opts.Header))
+	return nil, newError(resp, t, c.secrets.list())
 }
 
 // request is the HTTP request of a call.
@@ -226,6 +228,7 @@ func (c *client) warn(resp *http.Response) {
 			continue
 		}
 		left -= len(text)
+		text = without(c.secrets.list(), text)
 		c.mu.Lock()
 		told := c.warned[text]
 		if len(c.warned) < 1000 {
