@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,18 +11,6 @@ import (
 
 	"github.com/stet-oci/stet/pkg/remote"
 )
-
-// behindBasic is a registry that wants a name and a password.
-func behindBasic(user, password string, next http.Handler) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if u, p, _ := r.BasicAuth(); u != user || p != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="case"`)
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
-			return
-		}
-		next.ServeHTTP(w, r)
-	}
-}
 
 // config writes docker's file of the desk's user and gives its path.
 func (d *desk) config(content string, mode os.FileMode) string {
@@ -55,13 +41,13 @@ func slurp(t *testing.T, path string) string {
 // overwritten.
 func TestCase46CredentialsFile(t *testing.T) {
 	t.Parallel()
-	h := newHostile(t, behindBasic("alice", "secret-46", newShelf()))
-	login := []string{"login", "-u", "alice", "--password-stdin", h.Name()}
+	h := newHostile(t, behindBasic(newShelf().ServeHTTP))
+	login := []string{"login", "-u", user, "--password-stdin", h.Name()}
 
 	t.Run("new", func(t *testing.T) {
 		d := newDesk(t)
-		d.Stdin = "secret-46\n"
-		d.stet(login...).ok().never("secret-46")
+		d.Stdin = password + "\n"
+		d.stet(login...).ok().never(password)
 		info, err := os.Stat(filepath.Join(d.Home, ".docker", "config.json"))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%v, %v", info, err)
@@ -69,7 +55,7 @@ func TestCase46CredentialsFile(t *testing.T) {
 	})
 	t.Run("kept", func(t *testing.T) {
 		d := newDesk(t)
-		d.Stdin = "secret-46\n"
+		d.Stdin = password + "\n"
 		path := d.config(`{"psFormat":"x","auths":{"other.example":{"auth":"eDp5","email":"e@x"}},"future":{"a":[1.50,"<&>"]}}`, 0o644)
 		d.stet(login...).ok()
 		var got map[string]json.RawMessage
@@ -84,7 +70,7 @@ func TestCase46CredentialsFile(t *testing.T) {
 		if string(got["psFormat"]) != `"x"` || !strings.Contains(whole, `"future":{"a":[1.50,"<&>"]}`) || auths["other.example"]["email"] != "e@x" {
 			t.Errorf("lost something: %s", whole)
 		}
-		if want := base64.StdEncoding.EncodeToString([]byte("alice:secret-46")); auths[h.Name()]["auth"] != want {
+		if want := strings.TrimPrefix(basicOf, "Basic "); auths[h.Name()]["auth"] != want {
 			t.Errorf("the login is not there: %s", whole)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -103,9 +89,9 @@ func TestCase46CredentialsFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t)
-			d.Stdin = "secret-46\n"
+			d.Stdin = password + "\n"
 			path := d.config(corrupt, 0o600)
-			d.stet(login...).fails(1).says(path).never("eDp5", "secret-46")
+			d.stet(login...).fails(1).says(path).never("eDp5", password)
 			d.stet("logout", h.Name()).fails(1).says(path)
 			if got := slurp(t, path); got != corrupt {
 				t.Errorf("overwritten: %s", got)
@@ -121,14 +107,14 @@ func TestCase46CredentialsFile(t *testing.T) {
 func TestCase47LoginsAtOnce(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.Stdin = "secret-47\n"
+	d.Stdin = password + "\n"
 	path := d.config(`{"auths":{"old.example":{"auth":"eDp5"}}}`, 0o600)
 	var names []string
 	var all []*running
 	for range 8 {
-		h := newHostile(t, behindBasic("alice", "secret-47", newShelf()))
+		h := newHostile(t, behindBasic(newShelf().ServeHTTP))
 		names = append(names, h.Name())
-		all = append(all, d.start("login", "-u", "alice", "--password-stdin", h.Name()))
+		all = append(all, d.start("login", "-u", user, "--password-stdin", h.Name()))
 	}
 	for _, r := range all {
 		r.end().ok()
@@ -172,7 +158,7 @@ func TestCase49CredentialHelper(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHostile(t, behindBasic("alice", "secret", newShelf()))
+			h := newHostile(t, behindBasic(newShelf().ServeHTTP))
 			d := newDesk(t)
 			if d.helper(script); name == "missing" {
 				d.config(`{"credHelpers":{"`+h.Name()+`":"nowhere"}}`, 0o600)
