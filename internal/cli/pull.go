@@ -21,6 +21,7 @@ type pullOptions struct {
 	formatFlags
 	targetFlags
 	unpack         artifact.UnpackOptions
+	limits         unpackLimits
 	config         string
 	platform       string
 	includeSubject bool
@@ -79,6 +80,7 @@ A file that was pushed with --preserve mode gets that mode, under the umask.`,
 	fs.StringArrayVar(&o.unpack.Filter.Include, "include", nil, "pull only files whose title matches the `GLOB`; may be repeated")
 	fs.StringArrayVar(&o.unpack.Filter.Exclude, "exclude", nil, "do not pull files whose title matches the `GLOB`; may be repeated")
 	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
+	o.limits.register(cmd)
 	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
 	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
@@ -102,6 +104,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	}
 	if err == nil {
 		err = o.unpack.Filter.Check()
+	}
+	if err == nil {
+		err = o.limits.apply(&o.unpack)
 	}
 	if err == nil && o.toStdout() {
 		err = o.checkStdout(format)
