@@ -104,6 +104,7 @@ func (c *cell) stage() string {
 // time with the right class. No file with wrong bytes gets its final name, and
 // no manifest is put before its blobs.
 func TestFaultMatrix(t *testing.T) {
+	needsIdle(t)
 	for _, reg := range []registry{
 		{name: ours, start: startServe},
 		{name: "docker-registry-2.8", start: startDebian},
@@ -161,12 +162,11 @@ func checkOpen(t *testing.T, cells []cell) {
 
 // matrix is what the cells of one registry share.
 type matrix struct {
-	host   string // the registry itself, with the source of pulls and copies
-	target func(t *testing.T) string
-	dir    string // the files
-	big    digest.Digest
-	parts  digest.Digest // of the blob that comes in ranges
-	want   string        // the digest of the artifact
+	host  string // the registry itself, with the source of pulls and copies
+	dir   string // the files
+	big   digest.Digest
+	parts digest.Digest // of the blob that comes in ranges
+	want  string        // the digest of the artifact
 }
 
 // inRanges is a size from which stet asks for ranges where a connection is slow.

@@ -31,6 +31,7 @@ var killedAt = []float64{0.2, 0.5, 0.9}
 
 // TestKilled kills transfers with SIGKILL: the next run moves only what is left.
 func TestKilled(t *testing.T) {
+	needsIdle(t)
 	size, dir := killedSize(t), t.TempDir()
 	want := bigFile(t, filepath.Join(dir, "big.bin"), size)
 	source, target := startServeProcess(t), startServeProcess(t)

@@ -33,6 +33,7 @@ const (
 // TestMemory: the peak memory of a transfer does not depend on its size. Ranges
 // that are fetched ahead have a fixed room beside it.
 func TestMemory(t *testing.T) {
+	needsIdle(t)
 	start := run{}.do(t, "version").peak
 	if start == 0 {
 		t.Skip("the peak memory is not known on this system")
