@@ -21,6 +21,7 @@ type pullOptions struct {
 	formatFlags
 	targetFlags
 	unpack         artifact.UnpackOptions
+	limits         unpackLimits
 	config         string
 	platform       string
 	includeSubject bool
@@ -79,8 +80,9 @@ A file that was pushed with --preserve mode gets that mode, under the umask.`,
 	fs.StringArrayVar(&o.unpack.Filter.Include, "include", nil, "pull only files whose title matches the `GLOB`; may be repeated")
 	fs.StringArrayVar(&o.unpack.Filter.Exclude, "exclude", nil, "do not pull files whose title matches the `GLOB`; may be repeated")
 	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
+	o.limits.register(cmd)
 	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -103,6 +105,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	if err == nil {
 		err = o.unpack.Filter.Check()
 	}
+	if err == nil {
+		err = o.limits.apply(&o.unpack)
+	}
 	if err == nil && o.toStdout() {
 		err = o.checkStdout(format)
 	}
@@ -116,6 +121,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	p := &pulling{pullOptions: o, sink: t.sink, out: a.streams.Out}
 	err = p.run(ctx, a, ref)
 	t.finish()
+	if p.root != "" && errors.Is(err, store.ErrNotFound) {
+		err = &hint{err, isIncomplete} // unless a failure says more
+	}
 	if err != nil || o.toStdout() {
 		return cannot("pull", ref, err)
 	}

@@ -51,6 +51,10 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 		}
 		return err
 	}
+	if err := p.sync(); err != nil {
+		p.discard()
+		return err
+	}
 	return p.commit(name)
 }
 

@@ -54,8 +54,9 @@ type FilesOptions struct {
 	HelperTimeout time.Duration
 }
 
-// DefaultHelperTimeout is how long a credential helper may take.
-const DefaultHelperTimeout = 30 * time.Second
+// DefaultHelperTimeout is how long a credential helper may take: long enough to
+// unlock a key ring, short enough for nobody to think that it is at work.
+const DefaultHelperTimeout = 20 * time.Second
 
 // Files are credentials in docker's and Podman's files, and in the helpers
 // that those name.
@@ -131,6 +132,25 @@ func (f *Files) Get(ctx context.Context, host, repo string) (Credential, error) 
 		}
 	}
 	return Credential{}, nil
+}
+
+// Hosts lists the registries that the files have or name a helper for, sorted. What
+// helpers have is not asked.
+func (f *Files) Hosts() []string {
+	var hosts []string
+	for _, cf := range f.files {
+		for key := range cf.AuthConfigs {
+			hosts = append(hosts, key)
+		}
+		for key := range cf.CredentialHelpers {
+			hosts = append(hosts, key)
+		}
+	}
+	for i, key := range hosts {
+		hosts[i], _, _ = strings.Cut(normalKey(key), "/")
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 func (f *Files) helper(name string) helper { return helper{name: name, timeout: f.opts.HelperTimeout} }

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ func before(name, after string) bool {
 // pages sends first and then follows Link. read gives how many entries the page
 // had, and whether to go on.
 func (c *client) pages(ctx context.Context, first call, read func(*http.Response) (int, bool, error)) error {
-	visited := map[string]bool{c.base.ResolveReference(first.Request.URL()).String(): true}
+	visited := map[[sha256.Size]byte]bool{place(c.base.ResolveReference(first.Request.URL())): true}
 	empty, all := 0, 0
 	left := int64(maxListBytes)
 	for range maxPages {
@@ -114,17 +115,21 @@ func (c *client) pages(ctx context.Context, first call, read func(*http.Response
 		} else if empty++; empty >= maxEmptyPages {
 			return fmt.Errorf("%w: %s: %d pages in a row are empty and more are promised", store.ErrInvalid, next.Path, empty)
 		}
-		if visited[next.String()] {
+		if visited[place(next)] {
 			if n == 0 {
 				return nil // zot ends a list with a page that leads to itself
 			}
 			return fmt.Errorf("%w: %s: the pages of the list lead in a circle", store.ErrInvalid, next.Path)
 		}
-		visited[next.String()] = true
+		visited[place(next)] = true
 		first.Location = next
 	}
 	return fmt.Errorf("%w: %s: a list of more than %d pages", store.ErrTooLarge, first.Location.Path, maxPages)
 }
+
+// place stands for a URL in what was visited. A registry can make URLs as long
+// as it likes, and ten thousand of them would fill the memory.
+func place(u *url.URL) [sha256.Size]byte { return sha256.Sum256([]byte(u.String())) }
 
 // counted is a body whose bytes are taken from left, which may go below zero: a
 // page has a bound of its own.
