@@ -12,7 +12,7 @@ MODULES    = . internal/interop internal/bench internal/tools
 CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test faults lint generate fuzz bench bench-quick bench-program cross size tidy-check release-check release clean
+.PHONY: help build demo test faults lint generate licences fuzz vuln bench bench-quick bench-program cross size verify-modules tidy-check release-check release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -48,13 +48,32 @@ lint: ## gofumpt, go vet, staticcheck
 generate: ## write docs/commands, docs/man and completions anew
 	$(GO) test ./internal/cli -count=1 -run TestGenerated -update
 
+licences: ## write docs/licences.md anew
+	$(GO) test ./internal/laws -count=1 -run TestLicences -update
+
+# Many targets write files, which a memory file system does a hundred times faster.
+# Without -fuzzminimizetime most of a short run goes into making one input shorter.
 fuzz: ## run each fuzz target for FUZZTIME (1m)
-	@set -e; for dir in $$(grep -rl '^func Fuzz' --include='*_test.go' internal pkg | xargs -n1 dirname | sort -u); do \
+	@set -e; if [ -z "$$TMPDIR" ] && [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
+	for dir in $$(grep -rl '^func Fuzz' --include='*_test.go' internal pkg | xargs -n1 dirname | sort -u); do \
 		for target in $$($(GO) test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
 			echo "$$dir $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$dir; \
 		done; \
 	done
+
+# govulncheck ends with 3 where it found something, with 1 where it could not look.
+# It needs the network, and what it finds changes from day to day: not in .ci/run.
+vuln: ## look for known vulnerabilities in what is linked; needs vuln.go.dev (or GOVULNDB)
+	@code=0; out=$$($(TOOL) govulncheck -show verbose ./cmd/stet 2>&1) || code=$$?; printf '%s\n' "$$out"; \
+	case $$code in \
+	0) echo 'make vuln: nothing known' ;; \
+	3) echo 'make vuln: there are known vulnerabilities' >&2; exit 3 ;; \
+	*) case $$out in \
+		*'fetching vulnerabilities'*) echo "make vuln: NOT CHECKED: the database of vulnerabilities ($${GOVULNDB:-https://vuln.go.dev}) cannot be reached" >&2; exit 75 ;; \
+		*) echo 'make vuln: NOT CHECKED: govulncheck failed' >&2; exit 1 ;; \
+		esac ;; \
+	esac
 
 # With ROWS or CURVES it measures only those, and leaves docs/performance.md alone.
 # RUNS is how often, DIR where registries and files lie, TRACE where request logs go.
@@ -78,6 +97,9 @@ cross: ## compile for every platform that is released
 
 size: build ## print the size of the stripped binary in bytes
 	@wc -c < bin/stet
+
+verify-modules: ## fail when a module on this machine is not what go.sum names
+	@set -e; for dir in $(MODULES); do (cd $$dir && $(GO) mod verify); done
 
 tidy-check: ## fail when a go.mod or go.sum is not tidy
 	@set -e; for dir in $(MODULES); do (cd $$dir && $(GO) mod tidy -diff); done

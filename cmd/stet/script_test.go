@@ -32,7 +32,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	program := func() { os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr, os.Getenv)) }
+	program := func() {
+		code := cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr, os.Getenv)
+		notePeak()
+		os.Exit(code)
+	}
 	// A program built with the race detector waits a second before it ends; the
 	// scripts run hundreds of them.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))

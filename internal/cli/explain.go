@@ -204,9 +204,9 @@ func (a *app) explain(err error) explanation {
 	e := explanation{name: a.name, what: "cannot go on", Code: exitFailed, do: "look at what --debug prints, and report it if it is the program's fault"}
 	var f *failure
 	if errors.As(err, &f) {
-		e.what, e.why = ui.Escape("cannot "+f.what), ui.Escape(f.err.Error())
+		e.what, e.why = ui.Tell("cannot "+f.what), ui.Tell(f.err.Error())
 	} else {
-		e.why = ui.Escape(err.Error())
+		e.why = ui.Tell(err.Error())
 	}
 	var sig interrupted
 	if errors.As(err, &sig) {

@@ -15,5 +15,5 @@ func (f *progressFlags) failedTag(a *app, sink store.Sink, r graph.RootResult, s
 		sink.Emit(store.Event{Kind: store.Failed, Desc: r.Desc, Name: r.Ref, Text: r.Err.Error()})
 		return
 	}
-	fmt.Fprintf(a.streams.Err, "%s: %s: %s\n", a.name, ui.Escape(sentence), ui.Escape(r.Err.Error()))
+	fmt.Fprintf(a.streams.Err, "%s: %s: %s\n", a.name, ui.Escape(sentence), ui.Tell(r.Err.Error()))
 }

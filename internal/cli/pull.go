@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/artifact"
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -19,6 +21,7 @@ type pullOptions struct {
 	formatFlags
 	targetFlags
 	unpack         artifact.UnpackOptions
+	limits         unpackLimits
 	config         string
 	platform       string
 	includeSubject bool
@@ -77,6 +80,7 @@ A file that was pushed with --preserve mode gets that mode, under the umask.`,
 	fs.StringArrayVar(&o.unpack.Filter.Include, "include", nil, "pull only files whose title matches the `GLOB`; may be repeated")
 	fs.StringArrayVar(&o.unpack.Filter.Exclude, "exclude", nil, "do not pull files whose title matches the `GLOB`; may be repeated")
 	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
+	o.limits.register(cmd)
 	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
 	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
@@ -100,6 +104,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	}
 	if err == nil {
 		err = o.unpack.Filter.Check()
+	}
+	if err == nil {
+		err = o.limits.apply(&o.unpack)
 	}
 	if err == nil && o.toStdout() {
 		err = o.checkStdout(format)
@@ -190,37 +197,63 @@ func (p *pulling) run(ctx context.Context, a *app, ref store.Ref) (err error) {
 	return nil
 }
 
+// maxTogether bounds the manifests of one pull, which are held in memory until
+// it is clear that none of their files is in the way of another.
+const maxTogether = 16 << 20
+
 // manifests gives m, the manifests of an index, and subjects where they are
 // asked for, each once and without the indexes.
 func (p *pulling) manifests(ctx context.Context, m store.Manifest) (all []store.Manifest, err error) {
-	seen := map[digest.Digest]bool{}
-	queue := []store.Manifest{m}
-	for len(queue) > 0 {
-		m, queue = queue[0], queue[1:]
-		if seen[m.Digest] {
-			continue
+	seen := map[digest.Digest]bool{m.Digest: true}
+	level, held := []store.Manifest{m}, m.Size
+	for depth := 0; len(level) > 0; depth++ {
+		if depth > graph.MaxDepth {
+			return nil, fmt.Errorf("%w: its indexes are more than %d levels deep", store.ErrInvalid, graph.MaxDepth)
 		}
-		seen[m.Digest] = true
-		o, err := store.ParseOutline(m)
-		if err != nil {
-			return nil, err
-		}
-		if len(o.Manifests) == 0 {
-			all = append(all, m)
-		}
-		next := o.Manifests
-		if p.includeSubject && o.Subject != nil {
-			next = append(next, *o.Subject)
-		}
-		for _, d := range next {
-			child, err := p.src.Manifest(ctx, d.Digest.String())
+		var next []store.Manifest
+		for _, m := range level {
+			o, err := store.ParseOutline(m)
 			if err != nil {
-				return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+				return nil, err
 			}
-			queue = append(queue, child)
+			if len(o.Manifests) == 0 {
+				all = append(all, m)
+			}
+			for _, d := range p.below(o) {
+				if seen[d.Digest] {
+					continue
+				}
+				seen[d.Digest] = true
+				if held += min(d.Size, maxTogether); held > maxTogether {
+					return nil, fmt.Errorf("%w: its manifests have over %d bytes together; pull them by platform or digest", store.ErrTooLarge, maxTogether)
+				}
+				child, err := p.child(ctx, d)
+				if err != nil {
+					return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+				}
+				next = append(next, child)
+			}
 		}
+		level = next
 	}
 	return all, nil
+}
+
+// below is what a manifest leads to.
+func (p *pulling) below(o *store.Outline) []store.Descriptor {
+	if p.includeSubject && o.Subject != nil {
+		return append(slices.Clone(o.Manifests), *o.Subject)
+	}
+	return o.Manifests
+}
+
+// child reads a manifest that another one names.
+func (p *pulling) child(ctx context.Context, d store.Descriptor) (store.Manifest, error) {
+	m, err := p.src.Manifest(ctx, d.Digest.String())
+	if err != nil {
+		return m, err
+	}
+	return m, graph.CheckNamed(m, d)
 }
 
 func (p *pulling) files(ctx context.Context, m store.Manifest) error {

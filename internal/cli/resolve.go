@@ -76,9 +76,15 @@ func (o *resolveOptions) resolve(ctx context.Context, a *app, ref store.Ref, sin
 }
 
 // resolveIn asks a store what ref names, or which of its manifests is for a platform.
+// What a tag names is read: the header of an answer to HEAD is only what the
+// registry says, and a digest that was never computed is not to be repeated.
 func resolveIn(ctx context.Context, s store.Store, ref store.Ref, platform string) (store.Descriptor, error) {
-	if platform != "" {
+	switch {
+	case platform != "":
 		return selectPlatform(ctx, s, ref.Reference(), platform)
+	case store.IsDigest(ref.Reference()):
+		return s.Resolve(ctx, ref.Reference())
 	}
-	return s.Resolve(ctx, ref.Reference())
+	m, err := s.Manifest(ctx, ref.Reference())
+	return m.Descriptor, err
 }

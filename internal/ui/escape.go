@@ -15,6 +15,22 @@ import (
 // a backslash stays a backslash.
 func Escape(s string) string { return escape(s, "") }
 
+// maxTold is how many bytes of a text are told, and tailTold how many of them are
+// its end: an error quotes what an answer said, which may be as long as answers may.
+const (
+	maxTold  = 2000
+	tailTold = 500
+)
+
+// Tell is Escape for what is told on stderr: a long text loses its middle.
+func Tell(s string) string {
+	if len(s) > maxTold {
+		head, tail := s[:maxTold-tailTold], s[len(s)-tailTold:]
+		s = strings.ToValidUTF8(head, "") + " … " + strings.ToValidUTF8(tail, "")
+	}
+	return Escape(s)
+}
+
 // EscapeLines is Escape for text of several lines: newlines and tabs stay.
 func EscapeLines(s string) string { return escape(s, "\n\t") }
 

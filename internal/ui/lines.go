@@ -71,16 +71,16 @@ func (v Verbs) verb(c change) string {
 func (v Verbs) status(c change) string {
 	line := fmt.Sprintf("%-*s %s", len(v.Start), v.verb(c), blobName(c.blob))
 	if c.step == failed && c.event.Text != "" {
-		line += ": " + Escape(c.event.Text)
+		line += ": " + Tell(c.event.Text)
 	}
 	return line
 }
 
 func blobName(b *blob) string {
 	if b.desc.Digest == "" {
-		return Escape(b.name)
+		return Tell(b.name)
 	}
-	return short(b.desc.Digest) + " " + Escape(b.name)
+	return short(b.desc.Digest) + " " + Tell(b.name)
 }
 
 // short is the beginning of a digest by which people tell content apart.
@@ -97,15 +97,15 @@ func short(d digest.Digest) string {
 func note(program string, e store.Event) string {
 	about := program + ": "
 	if e.Name != "" {
-		about += Escape(e.Name) + ": "
+		about += Tell(e.Name) + ": "
 	}
 	switch e.Kind {
 	case store.Fallback:
-		return about + fallbackTold(e.Choice) + ": " + Escape(e.Text)
+		return about + fallbackTold(e.Choice) + ": " + Tell(e.Text)
 	case store.Retrying:
-		return about + "trying again: " + Escape(e.Text)
+		return about + "trying again: " + Tell(e.Text)
 	}
-	return about + "warning: " + Escape(e.Text)
+	return about + "warning: " + Tell(e.Text)
 }
 
 // IsDetail says whether a fallback is one of how bytes travel, which changes

@@ -219,7 +219,7 @@ func (l *live) below(now time.Time, width int) []string {
 func (l *live) barName(b *blob, width int) string {
 	const enough = 70
 	if width < enough {
-		return Escape(b.name)
+		return Tell(b.name)
 	}
 	return blobName(b)
 }

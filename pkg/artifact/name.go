@@ -11,9 +11,15 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// maxName is how many bytes one element of a path may have; file systems in
-// common use agree on it.
-const maxName = 255
+// The bounds of a path. File systems in common use agree on how many bytes one
+// element of it may have, and systems on how many all of it; directories in
+// directories have no bound, but each level costs a step for every level above
+// it, so that one title could keep pull at work for minutes.
+const (
+	maxName  = 255
+	maxPath  = 4095
+	maxLevel = 255
+)
 
 // classed gives what checkName and checkLink say a class: ErrPath, which they
 // name themselves, else ErrInvalid.
@@ -37,8 +43,13 @@ func checkName(name string, windows bool) error {
 	case path.Clean(name) == ".":
 		return errors.New("the path names the directory itself")
 	}
-	if strings.IndexFunc(name, unicode.IsControl) >= 0 {
+	switch {
+	case strings.IndexFunc(name, unicode.IsControl) >= 0:
 		return errors.New("it has control characters")
+	case len(name) > maxPath:
+		return fmt.Errorf("it is longer than %d bytes", maxPath)
+	case strings.Count(name, "/") > maxLevel:
+		return fmt.Errorf("it is more than %d directories deep", maxLevel)
 	}
 	for _, part := range strings.Split(name, "/") {
 		if part == ".." {

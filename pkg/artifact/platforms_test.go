@@ -59,7 +59,7 @@ func TestSelectManifestsRefuses(t *testing.T) {
 	}{
 		"nothing":         {oddWith(entry), false, store.ErrNotFound},
 		"an empty index":  {oddWith(""), true, store.ErrNotFound},
-		"null":            {store.NewManifest(store.MediaTypeIndex, []byte(`{"manifests":null}`)), true, store.ErrNotFound},
+		"null":            {store.NewManifest(store.MediaTypeIndex, []byte(`{"manifests":null}`)), true, store.ErrInvalid},
 		"no list":         {store.NewManifest(store.MediaTypeIndex, []byte(`{}`)), true, store.ErrNotFound},
 		"an image":        {store.NewManifest(store.MediaTypeImage, []byte(`{}`)), true, store.ErrUnsupported},
 		"two of one name": {store.NewManifest(store.MediaTypeIndex, []byte(`{"manifests":[`+entry+`],"manifests":[]}`)), true, store.ErrInvalid},

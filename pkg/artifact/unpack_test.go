@@ -86,7 +86,7 @@ func (s *source) add(title, content string) store.Descriptor {
 
 func manifest(t *testing.T, layers ...store.Descriptor) store.Manifest {
 	t.Helper()
-	raw, err := json.Marshal(ocispec.Manifest{MediaType: store.MediaTypeImage, Config: store.EmptyJSON(), Layers: layers})
+	raw, err := json.Marshal(ocispec.Manifest{MediaType: store.MediaTypeImage, Config: store.EmptyJSON(), Layers: append([]store.Descriptor{}, layers...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,18 +192,38 @@ func TestValidateLarge(t *testing.T) {
 	}
 }
 
-// FuzzValidate: no document breaks it, and it agrees with what can be read.
+// FuzzValidate: no document of any kind breaks it or store.ParseOutline. The two
+// agree, and what was read has digests and sizes that can be used as they are.
 func FuzzValidate(f *testing.F) {
-	for _, doc := range []string{imageOf(textDesc), entryOf(imageDesc), `{"a":"\ud800"}`, `[`, `{"layers":[{"platform":{}}]}`} {
+	for _, doc := range []string{
+		imageOf(textDesc), entryOf(imageDesc), `{"a":"\ud800"}`, `[`, `{"layers":[{"platform":{}}]}`,
+		`{"blobs":[` + textDesc + `],"refers":` + textDesc + `}`, `{"config":null,"layers":[null],"manifests":null}`, `{"layers":[{"digest":"sha256:../..","size":-1}]}`, `{"Layers":[]}`, "{} {}",
+	} {
 		f.Add([]byte(doc))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		for _, kind := range store.ManifestTypes() {
 			m := store.Manifest{Descriptor: store.Descriptor{MediaType: kind, Digest: digest.FromBytes(doc), Size: int64(len(doc))}, Raw: doc}
-			_, err := store.ParseOutline(m)
-			if err != nil && !slices.ContainsFunc(Validate(m), func(f Fault) bool { return f.Severity == SeverityError }) {
+			outline, err := store.ParseOutline(m)
+			if faults := Validate(m); err != nil && !HasErrors(faults) {
 				t.Errorf("valid, and cannot be read: %v", err)
+			}
+			if err == nil {
+				checkEdges(t, outline)
 			}
 		}
 	})
+}
+
+func checkEdges(t *testing.T, o *store.Outline) {
+	t.Helper()
+	edges := slices.Concat(o.Blobs(), o.Manifests)
+	if o.Subject != nil {
+		edges = append(edges, *o.Subject)
+	}
+	for _, d := range edges {
+		if d.Digest.Validate() != nil || d.Size < 0 {
+			t.Errorf("%q of %d bytes was read", d.Digest, d.Size)
+		}
+	}
 }

@@ -64,8 +64,8 @@ func Discover(ctx context.Context, src store.Reader, root store.Descriptor, opts
 	seen := map[digest.Digest]bool{root.Digest: true}
 	level := []*Branch{top}
 	for depth := 0; len(level) > 0 && (opts.Depth == 0 || depth < opts.Depth); depth++ {
-		if depth > maxDepth {
-			return nil, fmt.Errorf("%w: what refers to %s is more than %d levels deep", store.ErrInvalid, root.Digest, maxDepth)
+		if depth > MaxDepth {
+			return nil, fmt.Errorf("%w: what refers to %s is more than %d levels deep", store.ErrInvalid, root.Digest, MaxDepth)
 		}
 		if err := d.level(ctx, level); err != nil {
 			return nil, err

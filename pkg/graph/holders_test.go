@@ -21,7 +21,7 @@ import (
 // putIndex puts an index of what refs name, under tags.
 func putIndex(t *testing.T, s store.Store, note string, tags []string, entries ...store.Descriptor) store.Descriptor {
 	t.Helper()
-	raw, err := json.Marshal(ocispec.Index{MediaType: store.MediaTypeIndex, Manifests: entries, Annotations: map[string]string{"note": note}})
+	raw, err := json.Marshal(ocispec.Index{MediaType: store.MediaTypeIndex, Manifests: append([]store.Descriptor{}, entries...), Annotations: map[string]string{"note": note}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestEntries(t *testing.T) {
 		if _, err := s.PutBlob(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := json.Marshal(ocispec.Manifest{MediaType: store.MediaTypeImage, ArtifactType: artifactType, Config: b.Descriptor})
+		raw, err := json.Marshal(ocispec.Manifest{MediaType: store.MediaTypeImage, ArtifactType: artifactType, Config: b.Descriptor, Layers: []store.Descriptor{}})
 		if err != nil {
 			t.Fatal(err)
 		}

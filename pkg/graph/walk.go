@@ -44,9 +44,13 @@ func (n *Node) Blobs() []store.Descriptor {
 	return blobs
 }
 
-// maxDepth bounds the levels of a walk. Graphs in use have fewer than ten; only
+// MaxDepth bounds the levels of a walk. Graphs in use have fewer than ten; only
 // a hostile store makes a thousand.
-const maxDepth = 1000
+const MaxDepth = 1000
+
+// maxManifests bounds the bytes of the manifests that are found from the roots
+// of one run, which are held until all is found.
+const maxManifests = 128 << 20
 
 // WalkOptions say how far a walk goes.
 type WalkOptions struct {
@@ -119,9 +123,15 @@ func (w *walk) run(ctx context.Context, roots ...store.Descriptor) error {
 			level = append(level, d)
 		}
 	}
+	left := int64(maxManifests)
 	for depth := 0; len(level) > 0; depth++ {
-		if depth > maxDepth {
-			return w.tooDeep(level)
+		if depth > MaxDepth {
+			return w.giveUp(level, fmt.Errorf("%w: it is more than %d levels deep in its graph", store.ErrInvalid, MaxDepth))
+		}
+		for _, d := range level { // what a manifest is larger than it was named is no more than one may have
+			if left -= min(d.Size, left+1); left < 0 {
+				return w.giveUp(level, fmt.Errorf("%w: the manifests of its graph have over %d bytes together", store.ErrTooLarge, maxManifests))
+			}
 		}
 		var err error
 		if level, err = w.level(ctx, level); err != nil {
@@ -131,9 +141,10 @@ func (w *walk) run(ctx context.Context, roots ...store.Descriptor) error {
 	return nil
 }
 
-func (w *walk) tooDeep(level []store.Descriptor) error {
+// giveUp goes without the manifests of a level, or ends the walk.
+func (w *walk) giveUp(level []store.Descriptor, why error) error {
 	for _, d := range level {
-		err := fail(Source, "read manifest", d, fmt.Errorf("%w: it is more than %d levels deep in its graph", store.ErrInvalid, maxDepth))
+		err := fail(Source, "read manifest", d, why)
 		if w.failed != nil {
 			w.lost[d.Digest] = true
 			err = w.failed(d, err)
@@ -293,13 +304,22 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 	return n, err
 }
 
-// newNode reads the edges of a manifest, which has to be what d says of it.
-func newNode(m store.Manifest, d store.Descriptor) (*Node, error) {
+// CheckNamed holds a manifest against the descriptor that led to it: what names
+// it has a say in what it is and how large (CVE-2021-41190).
+func CheckNamed(m store.Manifest, d store.Descriptor) error {
 	if m.MediaType != d.MediaType {
-		return nil, fmt.Errorf("%w: its media type is %s, and it was named as %s", store.ErrInvalid, m.MediaType, d.MediaType)
+		return fmt.Errorf("%w: its media type is %s, and it was named as %s", store.ErrInvalid, m.MediaType, d.MediaType)
 	}
 	if int64(len(m.Raw)) != d.Size {
-		return nil, store.Mismatch("it has %d bytes, and was named with %d", len(m.Raw), d.Size)
+		return store.Mismatch("it has %d bytes, and was named with %d", len(m.Raw), d.Size)
+	}
+	return nil
+}
+
+// newNode reads the edges of a manifest, which has to be what d says of it.
+func newNode(m store.Manifest, d store.Descriptor) (*Node, error) {
+	if err := CheckNamed(m, d); err != nil {
+		return nil, err
 	}
 	m.Descriptor = d // with the annotations that the index or the list gave
 	o, err := store.ParseOutline(m)

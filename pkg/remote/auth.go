@@ -31,6 +31,7 @@ type auth struct {
 
 	offline bool // ask for a refresh token as well: login does
 
+	secrets   *secrets // of the client
 	actions   []string // that will come
 	mountFrom []string
 
@@ -58,7 +59,7 @@ func newAuth(c *client, next, realm http.RoundTripper) *auth {
 	}
 	return &auth{
 		next: next, realm: realm, base: c.base, host: c.host, creds: creds,
-		now: c.opts.Now, known: map[string]Credential{}, actions: c.opts.Actions, mountFrom: c.opts.MountFrom,
+		now: c.opts.Now, known: map[string]Credential{}, secrets: c.secrets, actions: c.opts.Actions, mountFrom: c.opts.MountFrom,
 	}
 }
 

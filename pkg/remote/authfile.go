@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -46,7 +47,7 @@ func (f *Files) Erase(ctx context.Context, key string) error {
 		}
 	}
 	return edit(ctx, path, func(auths object) (object, error) {
-		return slices.DeleteFunc(auths, func(m member) bool { return normalKey(m.key) == key }), nil
+		return auths.withoutEntry(key), nil
 	})
 }
 
@@ -101,15 +102,18 @@ func edit(ctx context.Context, path string, change func(auths object) (object, e
 		return err
 	}
 	out, err := changeAuths(raw, change)
-	if err != nil || bytes.Equal(out, raw) {
-		return err
+	if err != nil {
+		return fmt.Errorf("%s is left as it is: %w", path, err)
+	}
+	if bytes.Equal(out, raw) {
+		return nil
 	}
 	return replace(path, out)
 }
 
 // changeAuths applies change to the member "auths" of a document.
 func changeAuths(raw []byte, change func(object) (object, error)) ([]byte, error) {
-	doc, err := parseObject(raw)
+	doc, err := parseFields(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +191,9 @@ type member struct {
 	value json.RawMessage
 }
 
-// parseObject reads an object; nothing and null are an empty one.
+// parseObject reads an object; nothing and null are an empty one. A name that
+// stands twice is ErrConfig: one of the two would be changed, and perhaps the
+// other one be read.
 func parseObject(raw []byte) (object, error) {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
@@ -197,12 +203,17 @@ func parseObject(raw []byte) (object, error) {
 		return nil, errors.Join(fmt.Errorf("%w: no JSON object", store.ErrConfig), err)
 	}
 	var o object
+	names := map[string]bool{}
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
 			return nil, err
 		}
 		m := member{key: t.(string)} // the decoder has no other keys
+		if names[m.key] {
+			return nil, fmt.Errorf("%w: the name %q stands twice", store.ErrConfig, m.key)
+		}
+		names[m.key] = true
 		if err := dec.Decode(&m.value); err != nil {
 			return nil, err
 		}
@@ -212,18 +223,35 @@ func parseObject(raw []byte) (object, error) {
 	return o, err
 }
 
-func (o object) get(key string) json.RawMessage {
+// parseFields is parseObject for names that docker reads without regard to case.
+func parseFields(raw []byte) (object, error) {
+	o, err := parseObject(raw)
+	names := map[string]string{}
 	for _, m := range o {
-		if m.key == key {
-			return m.value
+		name := strings.ToLower(m.key)
+		if other, twice := names[name]; twice {
+			return nil, fmt.Errorf("%w: the name %q stands for %q", store.ErrConfig, m.key, other)
 		}
+		names[name] = m.key
+	}
+	return o, err
+}
+
+// find is the place of a field, -1 where there is none.
+func (o object) find(key string) int {
+	return slices.IndexFunc(o, func(m member) bool { return strings.EqualFold(m.key, key) })
+}
+
+func (o object) get(key string) json.RawMessage {
+	if i := o.find(key); i >= 0 {
+		return o[i].value
 	}
 	return nil
 }
 
-// set replaces a member in its place, or adds it at the end.
+// set replaces a field in its place, or adds it at the end.
 func (o object) set(key string, value json.RawMessage) object {
-	if i := slices.IndexFunc(o, func(m member) bool { return m.key == key }); i >= 0 {
+	if i := o.find(key); i >= 0 {
 		o[i].value = value
 		return o
 	}
@@ -262,12 +290,12 @@ func (o object) setEntry(key string, c Credential) (object, error) {
 		o = append(o, member{key: serverKey(key)})
 		i = len(o) - 1
 	}
-	entry, err := parseObject(o[i].value)
+	entry, err := parseFields(o[i].value)
 	if err != nil {
 		return nil, err
 	}
 	secret := []string{"auth", "identitytoken", "registrytoken", "username", "password"}
-	entry = slices.DeleteFunc(entry, func(m member) bool { return slices.Contains(secret, m.key) })
+	entry = slices.DeleteFunc(entry, func(m member) bool { return slices.Contains(secret, strings.ToLower(m.key)) })
 	fields := c.entry()
 	for _, name := range secret {
 		if v, ok := fields[name]; ok {
@@ -283,4 +311,9 @@ func (o object) setEntry(key string, c Credential) (object, error) {
 		}
 	}
 	return kept, nil
+}
+
+// withoutEntry forgets all spellings of a key.
+func (o object) withoutEntry(key string) object {
+	return slices.DeleteFunc(o, func(m member) bool { return normalKey(m.key) == key })
 }

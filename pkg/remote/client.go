@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -25,6 +27,9 @@ type client struct {
 	opts Options
 	auth *auth // the top of the stack of RoundTrippers
 	pace *Pace
+
+	secrets   *secrets            // what was sent and is not to be shown
+	documents *semaphore.Weighted // bytes of large ones that are being read
 
 	transports []*http.Transport // its bottom
 	warm       []*warm           // connections that are opened ahead
@@ -61,7 +66,10 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host), warned: map[string]bool{}}
+	c := &client{
+		host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host), warned: map[string]bool{}, secrets: newSecrets(opts.Header),
+		documents: newDocuments(),
+	}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
 	}
@@ -122,7 +130,7 @@ func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
-	return nil, newError(resp, t, headerSecrets(c.opts.Header))
+	return nil, newError(resp, t, c.secrets.list())
 }
 
 // request is the HTTP request of a call.
@@ -214,8 +222,12 @@ func (c *client) resolve(loc string, resp *http.Response) (*url.URL, error) {
 	return u, nil
 }
 
-// maxWarning bounds the warnings of one answer (distribution-spec "Warnings").
-const maxWarning = 4096
+// maxWarning bounds the bytes of the warnings of one answer (distribution-spec
+// "Warnings"), and maxWarnings how many different ones a registry has told of.
+const (
+	maxWarning  = 4096
+	maxWarnings = 100
+)
 
 // warn tells of the warnings in an answer, each text once (distribution-spec
 // "Warnings": Warning: 299 - "text").
@@ -228,9 +240,10 @@ func (c *client) warn(resp *http.Response) {
 			continue
 		}
 		left -= len(text)
+		text = without(c.secrets.list(), text)
 		c.mu.Lock()
-		told := c.warned[text]
-		if len(c.warned) < 1000 {
+		told := c.warned[text] || len(c.warned) >= maxWarnings
+		if !told {
 			c.warned[text] = true
 		}
 		c.mu.Unlock()
@@ -238,18 +251,6 @@ func (c *client) warn(resp *http.Response) {
 			c.opts.Events.Emit(store.Event{Kind: store.Warning, Name: c.host, Text: text})
 		}
 	}
-}
-
-// readLimited reads all of r, or is ErrTooLarge where that is over limit bytes.
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%w: over %d bytes", store.ErrTooLarge, limit)
-	}
-	return raw, nil
 }
 
 // sameOrigin says whether two URLs have scheme, host and port in common.

@@ -54,8 +54,9 @@ type FilesOptions struct {
 	HelperTimeout time.Duration
 }
 
-// DefaultHelperTimeout is how long a credential helper may take.
-const DefaultHelperTimeout = 30 * time.Second
+// DefaultHelperTimeout is how long a credential helper may take: long enough to
+// unlock a key ring, short enough for nobody to think that it is at work.
+const DefaultHelperTimeout = 20 * time.Second
 
 // Files are credentials in docker's and Podman's files, and in the helpers
 // that those name.

@@ -50,18 +50,13 @@ func newError(resp *http.Response, t *trip, secrets []string) *Error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := &Error{
-		Method: resp.Request.Method, URL: redactURL(resp.Request.URL), Status: resp.StatusCode,
+		Method: resp.Request.Method, Status: resp.StatusCode,
 		Note: t.note, Anonymous: t.anonymous, tooLong: t.tooLong,
 	}
 	// What came before a break or the limit is still worth reading.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	secrets = append(secrets, headerSecrets(http.Header{"Authorization": resp.Request.Header["Authorization"]})...)
-	clean := func(s string) string {
-		for _, secret := range secrets {
-			s = strings.ReplaceAll(s, secret, "REDACTED")
-		}
-		return oneLine(s)
-	}
+	clean := func(s string) string { return oneLine(without(secrets, s)) }
+	e.URL = without(secrets, redactURL(resp.Request.URL)) // a redirect may have led into a path that repeats them
 	for _, info := range parseErrors(body) {
 		if len(e.Errors) < maxErrors {
 			e.Errors = append(e.Errors, ErrorInfo{clean(info.Code), clean(info.Message), clean(info.Detail)})
@@ -98,6 +93,14 @@ func headerSecrets(h http.Header) []string {
 	// The longest first: what it contains may be a secret too.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	return secrets
+}
+
+// without is s with secrets taken out.
+func without(secrets []string, s string) string {
+	for _, secret := range secrets {
+		s = strings.ReplaceAll(s, secret, "REDACTED")
+	}
+	return s
 }
 
 // oneLine is s as one line of valid text of bearable length.

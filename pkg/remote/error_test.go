@@ -17,7 +17,7 @@ import (
 func refusal(status int, body io.Reader) *Error {
 	u := &url.URL{Scheme: "https", Host: "reg.io", Path: "/v2/app/manifests/v1"}
 	resp := &http.Response{StatusCode: status, Body: io.NopCloser(body), Request: &http.Request{Method: "PUT", URL: u, Header: http.Header{}}}
-	return newError(resp, &trip{}, nil)
+	return newError(resp, &trip{}, headerSecrets(resp.Request.Header))
 }
 
 func TestErrorText(t *testing.T) {

@@ -92,22 +92,37 @@ type program struct{ cmd *exec.Cmd }
 
 func (p program) Input(in io.Reader) { p.cmd.Stdin = in }
 
-// maxHelper bounds what a helper may print.
-const maxHelper = 1 << 20
+// maxHelper bounds what a helper may print, maxHelperWords what is quoted of it
+// where it fails.
+const (
+	maxHelper      = 1 << 20
+	maxHelperWords = 500
+)
 
 func (p program) Output() ([]byte, error) {
-	var out bytes.Buffer
-	p.cmd.Stdout = &capped{&out}
+	out := &capped{}
+	p.cmd.Stdout = out
 	err := p.cmd.Run()
-	return out.Bytes(), err
+	switch {
+	case out.over:
+		return nil, fmt.Errorf("%w: over %d bytes of output", store.ErrTooLarge, maxHelper)
+	case err != nil:
+		return out.buf.Bytes()[:min(out.buf.Len(), maxHelperWords)], err
+	}
+	return out.buf.Bytes(), nil
 }
 
-// capped takes no more than maxHelper bytes.
-type capped struct{ buf *bytes.Buffer }
+// capped takes no more than maxHelper bytes. It has no ReadFrom, which would
+// take them all.
+type capped struct {
+	buf  bytes.Buffer
+	over bool
+}
 
 func (c *capped) Write(p []byte) (int, error) {
 	if c.buf.Len()+len(p) > maxHelper {
-		return 0, fmt.Errorf("%w: over %d bytes of output", store.ErrTooLarge, maxHelper)
+		c.over = true
+		return 0, io.ErrShortWrite
 	}
 	return c.buf.Write(p)
 }

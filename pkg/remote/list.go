@@ -2,8 +2,10 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -16,7 +18,9 @@ import (
 // The bounds of a list; reaching one is an error, never a silent end.
 const (
 	maxPages      = 10_000
-	maxEmptyPages = 3 // in a row
+	maxEmptyPages = 3        // in a row
+	maxListBytes  = 16 << 20 // of all pages: some forty thousand referrers
+	maxListNames  = 500_000
 )
 
 // Tags lists the tags of the repository. It follows Link for as long as there
@@ -67,7 +71,7 @@ func (l nameList) run(ctx context.Context, yield func(string) bool) error {
 
 func (l nameList) pages(ctx context.Context, req wire.Request, yield func(string) bool) error {
 	return l.client.pages(ctx, call{Request: req}, func(resp *http.Response) (int, bool, error) {
-		raw, err := readLimited(resp.Body, l.client.opts.MaxManifest)
+		raw, err := l.client.document(resp, l.client.opts.MaxManifest)
 		if err != nil {
 			return 0, false, fmt.Errorf("%s: %w", req.URL().Path, err)
 		}
@@ -95,36 +99,59 @@ func before(name, after string) bool {
 // pages sends first and then follows Link. read gives how many entries the page
 // had, and whether to go on.
 func (c *client) pages(ctx context.Context, first call, read func(*http.Response) (int, bool, error)) error {
-	visited := map[string]bool{c.base.ResolveReference(first.Request.URL()).String(): true}
-	empty := 0
+	visited := map[[sha256.Size]byte]bool{place(c.base.ResolveReference(first.Request.URL())): true}
+	empty, all := 0, 0
+	left := int64(maxListBytes)
 	for range maxPages {
-		next, n, more, err := c.page(ctx, first, read)
+		next, n, more, err := c.page(ctx, first, &left, read)
 		if err != nil || !more || next == nil {
 			return err
+		}
+		if all += n; all > maxListNames || left <= 0 {
+			return fmt.Errorf("%w: %s: a list of more than %d entries or %d bytes", store.ErrTooLarge, next.Path, maxListNames, maxListBytes)
 		}
 		if n > 0 {
 			empty = 0
 		} else if empty++; empty >= maxEmptyPages {
 			return fmt.Errorf("%w: %s: %d pages in a row are empty and more are promised", store.ErrInvalid, next.Path, empty)
 		}
-		if visited[next.String()] {
+		if visited[place(next)] {
 			if n == 0 {
 				return nil // zot ends a list with a page that leads to itself
 			}
 			return fmt.Errorf("%w: %s: the pages of the list lead in a circle", store.ErrInvalid, next.Path)
 		}
-		visited[next.String()] = true
+		visited[place(next)] = true
 		first.Location = next
 	}
 	return fmt.Errorf("%w: %s: a list of more than %d pages", store.ErrTooLarge, first.Location.Path, maxPages)
 }
 
-func (c *client) page(ctx context.Context, call call, read func(*http.Response) (int, bool, error)) (*url.URL, int, bool, error) {
+// place stands for a URL in what was visited. A registry can make URLs as long
+// as it likes, and ten thousand of them would fill the memory.
+func place(u *url.URL) [sha256.Size]byte { return sha256.Sum256([]byte(u.String())) }
+
+// counted is a body whose bytes are taken from left, which may go below zero: a
+// page has a bound of its own.
+type counted struct {
+	io.ReadCloser
+	left *int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	*c.left -= int64(n)
+	return n, err
+}
+
+// page reads one page.
+func (c *client) page(ctx context.Context, call call, left *int64, read func(*http.Response) (int, bool, error)) (*url.URL, int, bool, error) {
 	resp, err := c.do(ctx, call)
 	if err != nil {
 		return nil, 0, false, err
 	}
 	defer resp.Body.Close()
+	resp.Body = counted{resp.Body, left}
 	n, more, err := read(resp)
 	if err != nil || !more {
 		return nil, n, false, err

@@ -75,7 +75,7 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 		return store.Manifest{}, err
 	}
 	defer resp.Body.Close()
-	raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
+	raw, err := r.client.document(resp, r.client.opts.MaxManifest)
 	if err != nil {
 		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
 	}

@@ -50,7 +50,7 @@ func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error)
 		r.foreign = resp.Request.URL.Host
 	}
 	if resp.StatusCode/100 != 2 {
-		r.refusal = newError(resp, t, headerSecrets(c.opts.Header))
+		r.refusal = newError(resp, t, c.secrets.list())
 		return r, nil
 	}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, limit))

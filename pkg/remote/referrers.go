@@ -173,7 +173,7 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 }
 
 func (r *repository) readReferrers(resp *http.Response) ([]store.Descriptor, error) {
-	raw, err := readLimited(resp.Body, r.client.opts.MaxManifest)
+	raw, err := r.client.document(resp, r.client.opts.MaxManifest)
 	if err != nil {
 		return nil, err
 	}

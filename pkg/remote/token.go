@@ -108,6 +108,7 @@ func (a *auth) postToken(ctx context.Context, realm *url.URL, form url.Values, n
 			secrets = append(secrets, v)
 		}
 	}
+	a.secrets.hide(secrets...)
 	return a.askToken(req, need, secrets)
 }
 
@@ -126,7 +127,7 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 		return nil, explain(req, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		refusal := newError(resp, tripOf(req), secrets)
+		refusal := newError(resp, tripOf(req), a.secrets.list())
 		refusal.Anonymous = resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" && len(secrets) == 0
 		return nil, refusal
 	}

@@ -16,6 +16,8 @@ type trace struct {
 	next http.RoundTripper
 	out  io.Writer // one Write per line; nil is silent
 	now  func() time.Time
+
+	secrets *secrets // answers may repeat them, and so where they lead
 }
 
 func (t *trace) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -42,7 +44,7 @@ func (t *trace) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (t *trace) line(format string, args ...any) {
-	_, _ = io.WriteString(t.out, fmt.Sprintf(format, args...)+"\n")
+	_, _ = io.WriteString(t.out, without(t.secrets.list(), fmt.Sprintf(format, args...))+"\n")
 }
 
 // shown is the named headers in one line, with controls escaped.
@@ -50,8 +52,11 @@ func shown(h http.Header, names ...string) string {
 	var b strings.Builder
 	for _, name := range names {
 		for _, v := range h.Values(name) {
-			if name == "Location" {
+			switch name {
+			case "Location":
 				v = redactLocation(v)
+			case "Www-Authenticate":
+				v = redactChallenge(v)
 			}
 			fmt.Fprintf(&b, " %s=%s", name, strconv.Quote(v[:min(len(v), 500)]))
 		}
@@ -94,6 +99,26 @@ func redactURL(u *url.URL) string {
 	}
 	out.RawQuery = strings.Join(parts, "&")
 	return out.String()
+}
+
+// redactChallenge is a challenge with the parameters that say what is asked for.
+// The realm is a URL, which may be signed; what other schemes send is theirs.
+func redactChallenge(value string) string {
+	var all []string
+	for _, c := range parseChallenges([]string{value}) {
+		var params []string
+		for _, name := range []string{"realm", "service", "scope", "error"} {
+			v, ok := c.params[name]
+			if name == "realm" && strings.Contains(v, "?") {
+				v = redactLocation(v)
+			}
+			if ok {
+				params = append(params, name+`="`+v+`"`)
+			}
+		}
+		all = append(all, strings.TrimSpace(c.scheme+" "+strings.Join(params, ",")))
+	}
+	return strings.Join(all, ", ")
 }
 
 func redactLocation(loc string) string {

@@ -32,11 +32,11 @@ func (c *client) stack() (*auth, error) {
 	wire := func(t *http.Transport) http.RoundTripper {
 		c.transports = append(c.transports, t)
 		return &paced{pace: c.pace, next: &limit{
-			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now}, stall: c.opts.Stall, commit: c.opts.Commit,
+			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now, secrets: c.secrets}, stall: c.opts.Stall, commit: c.opts.Commit,
 		}}
 	}
 	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
-	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other}
+	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other, secrets: c.secrets}
 	realm := reg
 	realm.credentials = true
 	return newAuth(c, c.retry(&redirect{next: &reg}), c.retry(&realm)), nil
@@ -144,6 +144,7 @@ type origin struct {
 	header      http.Header // of the user, for the registry
 	agent       string
 	own, other  http.RoundTripper
+	secrets     *secrets
 	credentials bool // token requests bring the credential that belongs to their realm
 }
 
@@ -151,6 +152,7 @@ func (o *origin) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkHop(o.base, req.URL); err != nil {
 		return nil, err
 	}
+	o.secrets.note(req.Header.Get("Authorization"))
 	out := req.Clone(req.Context())
 	out.Header.Set("User-Agent", o.agent)
 	// Go would announce gzip where compression is on; a digest is of the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -72,20 +73,49 @@ func (o *Outline) Blobs() []Descriptor {
 type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
-	Config       *Descriptor       `json:"config"`
-	Layers       []Descriptor      `json:"layers"`
-	Blobs        []Descriptor      `json:"blobs"`
-	Manifests    []Descriptor      `json:"manifests"`
-	Subject      *Descriptor       `json:"subject"`
-	Refers       *Descriptor       `json:"refers"` // image-spec v1.1.0-rc1's name of subject
+	Config       *named            `json:"config"`
+	Layers       []named           `json:"layers"`
+	Blobs        []named           `json:"blobs"`
+	Manifests    []named           `json:"manifests"`
+	Subject      *named            `json:"subject"`
+	Refers       *named            `json:"refers"` // image-spec v1.1.0-rc1's name of subject
 	Annotations  map[string]string `json:"annotations"`
+}
+
+// named is a descriptor as a document writes it: a size that is missing or null
+// is not a size of zero.
+type named struct {
+	Descriptor
+	Size *int64 `json:"size"`
+}
+
+// one is the descriptor of d, nil for nil.
+func one(d *named) *Descriptor {
+	if d == nil {
+		return nil
+	}
+	return &plainList([]named{*d})[0]
+}
+
+// plainList is list without what only check needs; nil stays nil.
+func plainList(list []named) []Descriptor {
+	if list == nil {
+		return nil
+	}
+	out := make([]Descriptor, len(list))
+	for i, d := range list {
+		out[i] = d.Descriptor
+		out[i].Size = *d.Size
+	}
+	return out
 }
 
 // ParseOutline reads a manifest. It is ErrInvalid where the document could be
 // read in two ways (CVE-2021-41190, RFC 7493): not UTF-8, more than one value,
 // a name twice, a field's name in another case, mediaType against the
-// descriptor's, layers beside manifests, a digest outside the grammar, a
-// negative size.
+// descriptor's, layers beside manifests, null in
+// place of content, a digest outside the grammar, a size that is negative or
+// missing.
 //
 // A media type that is not in ManifestTypes has no known edges: ErrUnsupported.
 func ParseOutline(m Manifest) (*Outline, error) {
@@ -102,18 +132,18 @@ func ParseOutline(m Manifest) (*Outline, error) {
 	if err := json.Unmarshal(m.Raw, &d); err != nil {
 		return nil, fmt.Errorf("%w: %s %s: %s", ErrInvalid, m.MediaType, m.Digest, err)
 	}
-	o := &Outline{
-		MediaType: d.MediaType, ArtifactType: d.ArtifactType, Config: d.Config, Layers: d.Layers,
-		Manifests: d.Manifests, Subject: d.Subject, Annotations: d.Annotations,
-	}
 	if err := d.check(m.MediaType); err != nil {
 		return nil, fmt.Errorf("%w: %s %s: %s", ErrInvalid, m.MediaType, m.Digest, err)
 	}
+	o := &Outline{
+		MediaType: d.MediaType, ArtifactType: d.ArtifactType, Config: one(d.Config), Layers: plainList(d.Layers),
+		Manifests: plainList(d.Manifests), Subject: one(d.Subject), Annotations: d.Annotations,
+	}
 	switch m.MediaType {
 	case MediaTypeArtifact, MediaTypeORASArtifact:
-		o.Config, o.Layers = nil, d.Blobs
+		o.Config, o.Layers = nil, plainList(d.Blobs)
 		if o.Subject == nil {
-			o.Subject = d.Refers
+			o.Subject = one(d.Refers)
 		}
 	case MediaTypeIndex, MediaTypeDockerIndex:
 		o.Config, o.Layers = nil, nil
@@ -135,19 +165,32 @@ func (d *document) check(mediaType string) error {
 	case d.Subject != nil && d.Refers != nil:
 		return errors.New("it has both subject and refers")
 	}
-	all := append(append(append([]Descriptor(nil), d.Layers...), d.Blobs...), d.Manifests...)
-	for _, p := range []*Descriptor{d.Config, d.Subject, d.Refers} {
+	for _, p := range []*named{d.Config, d.Subject, d.Refers} {
 		if p != nil {
-			all = append(all, *p)
+			if err := p.check(); err != nil {
+				return err
+			}
 		}
 	}
-	for _, desc := range all {
-		if err := desc.Digest.Validate(); err != nil {
-			return fmt.Errorf("it names the digest %q: %w", desc.Digest, err)
+	for _, list := range [][]named{d.Layers, d.Blobs, d.Manifests} {
+		for i := range list {
+			if err := list[i].check(); err != nil {
+				return err
+			}
 		}
-		if desc.Size < 0 {
-			return fmt.Errorf("it gives %s the size %d", desc.Digest, desc.Size)
-		}
+	}
+	return nil
+}
+
+func (d *named) check() error {
+	if err := d.Digest.Validate(); err != nil {
+		return fmt.Errorf("it names the digest %q: %w", d.Digest, err)
+	}
+	if d.Size == nil {
+		return fmt.Errorf("it gives %s no size", d.Digest)
+	}
+	if *d.Size < 0 {
+		return fmt.Errorf("it gives %s the size %d", d.Digest, *d.Size)
 	}
 	return nil
 }
@@ -166,13 +209,20 @@ func fieldNames() []string {
 	}
 }
 
+// contentFields are those fieldNames whose null could be read as empty or as
+// unknown. Programs do write null for the others, blobs of the extinct artifact
+// manifest among them.
+func contentFields() []string {
+	return []string{"config", "layers", "manifests", "digest", "size"}
+}
+
 func checkJSON(raw []byte, fields []string) error {
 	if !utf8.Valid(raw) {
 		return fmt.Errorf("%w: not UTF-8", ErrInvalid)
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkNames(dec, fields); err != nil {
+	if err := checkNames(dec, fields, maxTokens+len(raw)/leastToken); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -181,8 +231,14 @@ func checkJSON(raw []byte, fields []string) error {
 	return nil
 }
 
-// maxDepth bounds the nesting of a JSON document; manifests need six levels.
-const maxDepth = 200
+// The bounds of a JSON document. Manifests need six levels, and as an average
+// more than twelve bytes for each name, value and bracket; two bytes that become
+// a hundred in memory are an attack ("layers":[{},{},…).
+const (
+	maxDepth   = 200
+	maxTokens  = 64_000
+	leastToken = 12
+)
 
 // container is an open object or array; names is nil in an array. Annotations
 // are a map of the user's keys, in which case counts; elsewhere names are
@@ -193,14 +249,17 @@ type container struct {
 }
 
 // checkNames reads one value; the open containers are a stack, so that depth
-// costs no goroutine stack.
-func checkNames(dec *json.Decoder, fields []string) error {
+// costs no goroutine stack. It has at most tokens names, values and brackets.
+func checkNames(dec *json.Decoder, fields []string, tokens int) error {
 	var open []container
 	var last string // the name before the value that comes next
-	for isName := false; ; {
+	for isName := false; ; tokens-- {
 		tok, err := dec.Token()
 		if err != nil {
 			return fmt.Errorf("%w: not JSON: %s", ErrInvalid, err)
+		}
+		if tokens == 0 {
+			return fmt.Errorf("%w: too many values for its size", ErrInvalid)
 		}
 		if name, ok := tok.(string); ok && isName {
 			if err := open[len(open)-1].add(name, fields); err != nil {
@@ -222,6 +281,9 @@ func checkNames(dec *json.Decoder, fields []string) error {
 		}
 		if len(open) == 0 {
 			return nil
+		}
+		if tok == nil && len(fields) > 0 && slices.Contains(contentFields(), last) {
+			return fmt.Errorf("%w: the field %q is null", ErrInvalid, last)
 		}
 		last, isName = "", open[len(open)-1].names != nil
 	}

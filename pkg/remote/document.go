@@ -1,0 +1,64 @@
+package remote
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// Documents are read at the same time, as many as requests are; a hostile
+// registry makes each as large as one may be. Up to smallDocument bytes nobody
+// waits; what is larger takes its share of manyDocuments bytes first.
+const (
+	smallDocument       = 64 << 10
+	manyDocuments int64 = 8 << 20
+)
+
+func newDocuments() *semaphore.Weighted { return semaphore.NewWeighted(manyDocuments) }
+
+// document reads the body of an answer, or is ErrTooLarge where that is over
+// limit bytes.
+func (c *client) document(resp *http.Response, limit int64) ([]byte, error) {
+	if resp.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	room := resp.ContentLength
+	if room < 0 {
+		room = limit
+	}
+	if room > smallDocument {
+		ctx := resp.Request.Context()
+		share := min(room, manyDocuments)
+		if err := c.documents.Acquire(ctx, share); err != nil {
+			return nil, err
+		}
+		defer c.documents.Release(share)
+	}
+	if resp.ContentLength < 0 {
+		return readLimited(resp.Body, limit)
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead)) // else it grows, and leaves as much again behind
+	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, room)); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// readLimited reads all of r, or is ErrTooLarge where that is over limit bytes.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, tooLarge(limit)
+	}
+	return raw, nil
+}
+
+func tooLarge(limit int64) error { return fmt.Errorf("%w: over %d bytes", store.ErrTooLarge, limit) }
