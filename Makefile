@@ -12,23 +12,29 @@ MODULES    = . internal/interop internal/bench internal/tools
 CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test lint generate licences fuzz vuln bench bench-quick bench-program cross size verify-modules tidy-check release-check release clean
+.PHONY: help build demo test faults lint generate licences fuzz vuln bench bench-quick bench-program cross size verify-modules tidy-check release-check release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
+# Calls in our own code are not inlined: see docs/decisions/0011-size.md.
+SMALL = -gcflags=github.com/stet-oci/stet/...=-l
+
 # -buildvcs=auto: `stet version` tells tag and commit, whatever GOFLAGS says.
 build: ## build bin/stet, static and stripped
-	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/stet ./cmd/stet
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath $(SMALL) -ldflags '-s -w' -o bin/stet ./cmd/stet
 
 demo: build ## one artifact: files, two registries, a layout, files; one digest
 	@PATH="$(CURDIR)/bin:$$PATH" sh internal/demo/demo.sh
 
 test: ## run all tests
 	@$(if $(RACE),:,echo 'make test: no C compiler found, so the race detector is off' >&2)
-	$(GO) test $(RACE) ./...
-	cd internal/interop && $(GO) test $(RACE) ./...
+	$(GO) test $(RACE) -timeout 30m ./...
+	cd internal/interop && $(GO) test $(RACE) -timeout 40m ./...
 	cd internal/bench && $(GO) test $(RACE) ./...
+
+faults: ## every fault at every stage of a transfer, kill -9, memory; wants an idle machine
+	cd internal/interop && STET_FAULTS=1 $(GO) test -timeout 60m -v -run 'TestFaultMatrix|TestKilled|TestMemory' ./...
 
 lint: ## gofumpt, go vet, staticcheck
 	@out=$$($(TOOL) gofumpt -l .) || exit 1; \

@@ -29,6 +29,9 @@ type fault struct {
 // large is a blob that stands still; smaller ones pass.
 const large = 1 << 16
 
+// late is after how much a transfer stands still with stall-late.
+const late = 12 << 20
+
 // faults are the ways to be out of order.
 var faults = map[string]string{
 	"hang-up":       "closes every connection at once",
@@ -39,6 +42,7 @@ var faults = map[string]string{
 	"blob-cut":      "the connection breaks in the middle of a blob; the rest can be had",
 	"manifest-flip": "a manifest has another byte",
 	"stall":         "a large blob stands still in the middle, in either direction",
+	"stall-late":    "a large upload stands still after 12 MiB, once",
 	"touch":         "FILE grows by a byte at the first request",
 }
 
@@ -98,6 +102,8 @@ func (f *fault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.CopyN(io.Discard, r.Body, 1<<10)
 		f.stall(r)
 		return
+	case f.kind == "stall-late" && r.ContentLength > late && r.Method == http.MethodPatch && !f.wasStalled():
+		r.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, late), standing{f, r}))
 	}
 	f.proxy.ServeHTTP(w, r)
 }
@@ -114,6 +120,15 @@ func grow(file string) {
 func (f *fault) stall(r *http.Request) {
 	f.once.Do(func() { close(f.stalled) })
 	<-r.Context().Done()
+}
+
+func (f *fault) wasStalled() bool {
+	select {
+	case <-f.stalled:
+		return true
+	default:
+		return false
+	}
 }
 
 // damage changes what upstream answered.

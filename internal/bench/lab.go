@@ -63,7 +63,7 @@ func (l *lab) build(ctx context.Context) (err error) {
 		return err
 	}
 	for _, b := range []struct{ from, pkg, to string }{{"../..", "./cmd/stet", l.stet}, {".", "./registries", l.registries}} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.to, b.pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags=github.com/stet-oci/stet/...=-l", "-ldflags", "-s -w", "-o", b.to, b.pkg)
 		cmd.Dir = b.from
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

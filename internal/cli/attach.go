@@ -46,7 +46,7 @@ and --distribution-spec forbids or forces it.`,
 	o.packFlags.register(cmd)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -98,7 +98,7 @@ type attaching struct {
 func (at *attaching) run(ctx context.Context, a *app, files []string) (err error) {
 	request, err := at.request(a, files)
 	if err == nil {
-		err = at.checkSecret(&at.packFlags)
+		err = at.checkStdin(&at.packFlags)
 	}
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/graph"
+	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -24,6 +25,7 @@ type backupOptions struct {
 	silent      bool // --include-referrers was given, whatever it says
 	all         bool
 	shallow     bool
+	force       bool
 	concurrency int
 }
 
@@ -45,6 +47,9 @@ It says that it is done when everything under the tags was proven: what is writt
 while it is written; what was there before, by reading it again, or with --shallow
 by its size alone. What is damaged in the backup is fetched again.
 
+A backup keeps in mind of which repository it is, and another one is refused there:
+its tags would take the place of those that are there.
+
 A directory can be backed up to again after a backup that was cut, and goes on from
 there; a tar is written once, at the end.`,
 		Example: `  # all tags of a repository, to a layout
@@ -65,10 +70,11 @@ there; a tar is written once, at the end.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&o.output, "output", "o", "", "`PATH` of the backup: a directory, or a file NAME.tar")
 	fs.BoolVar(&o.referrers, "include-referrers", false, "keep what refers to the artifacts too: signatures, SBOMs")
+	fs.BoolVar(&o.force, "force", false, "go on in a PATH that is the backup of another repository")
 	fs.BoolVar(&o.all, "all", false, "the argument is REGISTRY[/NAMESPACE]: back up every repository in it")
 	fs.BoolVar(&o.shallow, "shallow", false, "look at the sizes of what is in the backup already, and do not read it again")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -103,8 +109,11 @@ func (o *backupOptions) check(args []string) error {
 				store.ErrUsage, strings.TrimSuffix(o.output, end))
 		}
 	}
-	if o.output == "" {
+	switch o.output {
+	case "":
 		return fmt.Errorf("%w: --output says where the backup goes", store.ErrUsage)
+	case outputStdout:
+		return fmt.Errorf("%w: a backup is written to a file and read again, so that it cannot go to standard output; a directory called - is ./-", store.ErrUsage)
 	}
 	if o.all && len(args) > 1 {
 		return fmt.Errorf("%w: with --all there is one REGISTRY[/NAMESPACE]", store.ErrUsage)
@@ -128,18 +137,17 @@ type origin struct {
 
 func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, k.hosts.close()) }()
-	what := "back up " + strings.Join(args, ", ")
 	from, err := k.origins(ctx, args)
 	if err != nil {
-		return cannot(what, store.Ref{}, err)
+		return badArgs("back up", args, err)
 	}
-	if k.place, err = openBackup(ctx, k.opts.output, len(from) > 1 || k.opts.all); err != nil {
-		return cannot("write the backup "+k.opts.output, store.Ref{}, err)
+	if err := k.open(ctx, from); err != nil {
+		return k.refused(noBackup("write the backup "+k.opts.output, err))
 	}
 	if !k.opts.referrers && !k.opts.silent {
 		k.sink.Emit(store.Event{Kind: store.Warning, Text: "referrers, such as signatures and SBOMs, are left out; --include-referrers keeps them, --include-referrers=false is quiet about it"})
 	}
-	k.run = graph.NewBackup(graph.BackupOptions{
+	k.run = graph.NewBackup(k.place.all, graph.BackupOptions{
 		Referrers: k.opts.referrers, Concurrency: k.opts.concurrency, Events: k.sink, Shallow: k.opts.shallow,
 	})
 	for _, f := range from {
@@ -150,16 +158,43 @@ func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 	return errors.Join(context.Cause(ctx), k.close())
 }
 
+// open opens the place of the backup, which says what it is the backup of.
+func (k *keeping) open(ctx context.Context, from []origin) error {
+	many := len(from) > 1 || k.opts.all
+	sources, err := sourcesOf(from, many)
+	if err != nil {
+		return err
+	}
+	opts := local.LayoutOptions{Source: func(name string) string { return sources[name] }, Replace: k.opts.force}
+	k.place, err = openBackup(ctx, k.opts.output, many, opts)
+	return err
+}
+
+// refused says the way out where the path is that of another backup.
+func (k *keeping) refused(err error) error {
+	var f *failure
+	var other *local.SourceError
+	if errors.As(err, &other) && errors.As(err, &f) {
+		f.do = "name another --output; --force goes on where it is the same repository under another name, and moves its tags"
+	}
+	return err
+}
+
 // close completes the backup. What failed before is no reason to throw away
 // what did not.
 func (k *keeping) close() error {
+	before, _ := os.Stat(k.opts.output)
 	if k.place.archive {
 		k.say("Exporting to %s", k.opts.output)
 	}
 	if err := k.place.close(); err != nil {
 		return cannot("write the backup "+k.opts.output, store.Ref{}, err)
 	}
-	if info, err := os.Stat(k.opts.output); k.place.archive && err == nil {
+	switch info, err := os.Stat(k.opts.output); {
+	case !k.place.archive || err != nil:
+	case before != nil && os.SameFile(before, info):
+		k.say("Unchanged %s (%s): nothing is new", k.opts.output, ui.Size(info.Size()))
+	default:
 		k.say("Exported to %s (%s)", k.opts.output, ui.Size(info.Size()))
 	}
 	return nil
@@ -221,7 +256,9 @@ func (k *keeping) repository(ctx context.Context, from origin) {
 	begun := k.now()
 	err := k.copyTags(ctx, from, &kept)
 	kept.Took = k.now().Sub(begun)
-	k.keep(kept, &failure{what: "back up " + repositoryOf(from.ref), ref: from.ref, err: err})
+	f := &failure{what: "back up " + repositoryOf(from.ref), ref: from.ref, err: err}
+	_ = k.refused(f) // which is f, with its way out
+	k.keep(kept, f)
 }
 
 func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptRepository) error {
@@ -230,7 +267,7 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 		return err
 	}
 	defer src.Close()
-	dst, others, err := k.place.repository(ctx, from.name)
+	dst, err := k.place.repository(ctx, from.name)
 	if err != nil {
 		return err
 	}
@@ -240,7 +277,7 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 			return err
 		}
 	}
-	res, err := k.run.Repository(ctx, src, dst, others, tags)
+	res, err := k.run.Repository(ctx, src, dst, tags)
 	kept.Referrers, kept.Reread, kept.Mended = res.Referrers, res.Reread, res.Mended
 	for _, r := range res.Roots {
 		kept.Add(k.tell("Pulled", r))
@@ -253,6 +290,9 @@ func (k *keeping) copyTags(ctx context.Context, from origin, kept *ui.KeptReposi
 func (k *keeping) listTags(ctx context.Context, src store.Reader, repo string) (tags []string, err error) {
 	lists := 0
 	for tag, err := range src.Tags(ctx, "") {
+		if err != nil && k.opts.all && errors.Is(err, store.ErrNotFound) && len(tags) == 0 {
+			break // the catalog of CNCF Distribution has what lost its last tag, or never had one
+		}
 		if err != nil {
 			return nil, &graph.Error{Side: graph.Source, Op: "list tags", Err: err}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stet-oci/stet/pkg/graph"
 	"github.com/stet-oci/stet/pkg/local"
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -22,7 +23,7 @@ type backupPlace struct {
 
 // openBackup opens a backup to be written. What is there decides its form; else
 // it is made for many repositories, or for one.
-func openBackup(ctx context.Context, path string, many bool) (*backupPlace, error) {
+func openBackup(ctx context.Context, path string, many bool, opts local.LayoutOptions) (*backupPlace, error) {
 	found, err := local.Look(ctx, path)
 	if err != nil {
 		return nil, err
@@ -32,11 +33,11 @@ func openBackup(ctx context.Context, path string, many bool) (*backupPlace, erro
 	case found == local.FoundLayout && many:
 		return nil, fmt.Errorf("%w: %s is the backup of one repository; several need a path of their own", store.ErrExists, path)
 	case many, found == local.FoundLayouts:
-		p.many, err = local.OpenRegistry(path, local.LayoutOptions{})
+		p.many, err = local.OpenRegistry(path, opts)
 	case p.archive:
-		p.one, err = local.OpenArchive(path, local.LayoutOptions{})
+		p.one, err = local.OpenArchive(path, opts)
 	default:
-		p.one, err = local.OpenLayout(path, local.LayoutOptions{})
+		p.one, err = local.OpenLayout(path, opts)
 	}
 	return p, err
 }
@@ -49,27 +50,34 @@ func (p *backupPlace) name(name string) string {
 	return name
 }
 
-// repository gives the store for a repository, and those beside it.
-func (p *backupPlace) repository(ctx context.Context, name string) (s store.Store, others []store.Reader, err error) {
+// repository gives the store for a repository.
+func (p *backupPlace) repository(ctx context.Context, name string) (kept graph.Kept, err error) {
 	if p.many == nil {
-		return store.VerifyManifests(p.one), nil, nil
+		return graph.Kept{Store: store.VerifyManifests(p.one)}, nil
 	}
-	for other, err := range p.many.Repositories(ctx, "") {
+	s, err := p.many.Repository(ctx, name)
+	if err != nil {
+		return kept, err
+	}
+	return graph.Kept{Name: name, Store: store.VerifyManifests(s)}, nil
+}
+
+// all are the repositories that are there.
+func (p *backupPlace) all(ctx context.Context) (all []graph.Kept, err error) {
+	if p.many == nil {
+		return nil, nil
+	}
+	for name, err := range p.many.Repositories(ctx, "") {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if other != name {
-			o, err := p.many.Repository(ctx, other)
-			if err != nil {
-				return nil, nil, err
-			}
-			others = append(others, o)
+		kept, err := p.repository(ctx, name)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, kept)
 	}
-	if s, err = p.many.Repository(ctx, name); err != nil {
-		return nil, nil, err
-	}
-	return store.VerifyManifests(s), others, nil
+	return all, nil
 }
 
 func (p *backupPlace) close() error {
@@ -77,6 +85,29 @@ func (p *backupPlace) close() error {
 		return p.many.Close()
 	}
 	return p.one.Close()
+}
+
+// noBackup is the error about a path where no backup can be, or is. A file that
+// is no tar is most likely another one than was meant.
+func noBackup(what string, err error) error {
+	f := &failure{what: what, err: err}
+	if errors.Is(err, store.ErrInvalid) {
+		f.do = "name the directory or tar of a backup; what is at the path stays as it is"
+	}
+	return f
+}
+
+// badArgs is the error about the arguments of backup and restore. A host alone is
+// what --all takes.
+func badArgs(what string, args []string, err error) error {
+	f := &failure{what: what + " " + strings.Join(args, ", "), err: err}
+	var bad *store.RefError
+	if errors.As(err, &bad) {
+		if _, notHost := store.ParseHost(bad.Ref); notHost == nil {
+			f.do = "name a repository, or add --all for every one of " + bad.Ref
+		}
+	}
+	return f
 }
 
 // nameIn is the name of a repository in a backup of several.
@@ -93,6 +124,35 @@ func repositoryOf(ref store.Ref) string {
 		return ref.Path + "/" + ref.Repo
 	}
 	return ref.Display()
+}
+
+// sourceOf is what a backup says that it is the backup of: the same for the same
+// repository, wherever the program runs.
+func sourceOf(ref store.Ref) (string, error) {
+	if ref.Scheme == store.SchemeRegistry {
+		return ref.Host + "/" + ref.Repo, nil
+	}
+	whole, err := filepath.Abs(ref.Path)
+	if ref.Repo != "" {
+		whole = filepath.Join(whole, filepath.FromSlash(ref.Repo))
+	}
+	return string(ref.Scheme) + ":" + filepath.ToSlash(whole), err
+}
+
+// sourcesOf is that by the names in the backup.
+func sourcesOf(from []origin, many bool) (map[string]string, error) {
+	sources := map[string]string{}
+	for _, f := range from {
+		source, err := sourceOf(f.ref)
+		if err != nil {
+			return nil, err
+		}
+		sources[f.name] = source
+		if !many {
+			sources[""] = source
+		}
+	}
+	return sources, nil
 }
 
 // parseNamespace reads REGISTRY[/NAMESPACE], or a registry on this machine.

@@ -20,7 +20,7 @@ type tally struct {
 	flags *targetFlags
 	hosts *hosts
 	value ui.BackupResult
-	first *failure // of the repositories that failed
+	bad   []*failure // of the repositories that failed
 }
 
 func newTally(a *app, t told, flags *targetFlags) *tally {
@@ -42,11 +42,10 @@ func (k *tally) keep(kept ui.KeptRepository, f *failure) {
 		var some *graph.FailedError
 		if !errors.As(f.err, &some) {
 			kept.Error = f.err.Error()
-			fmt.Fprintf(k.streams.Err, "%s: %s failed: %s\n", k.name, ui.Escape(kept.Repository), ui.Escape(kept.Error))
+			whole := graph.RootResult{Root: graph.Root{Ref: kept.Repository}, Err: f.err}
+			k.flags.progress.failedTag(k.app, k.sink, whole, kept.Repository+" failed")
 		}
-		if k.first == nil {
-			k.first = f
-		}
+		k.bad = append(k.bad, f)
 	}
 	k.value.Repositories = append(k.value.Repositories, kept)
 }
@@ -57,11 +56,14 @@ func (k *tally) tell(verb string, r graph.RootResult) ui.CopiedTag {
 	switch {
 	case r.Err != nil:
 		t.Outcome, t.Error = ui.OutcomeFailed, r.Err.Error()
-		fmt.Fprintf(k.streams.Err, "%s: the tag %s failed: %s\n", k.name, ui.Escape(r.Ref), ui.Escape(t.Error))
+		k.flags.progress.failedTag(k.app, k.sink, r, "the tag "+r.Ref+" failed")
 	case r.Exists:
 		t.Outcome = ui.OutcomeExists
 		k.say("Exists tag %s", r.Ref)
 	default:
+		if k.value.DryRun {
+			t.Outcome = ui.OutcomeWould
+		}
 		k.say("%s tag %s", verb, r.Ref)
 	}
 	return t
@@ -82,12 +84,31 @@ func (k *tally) found(tags []string, where string) {
 	}
 }
 
+// failed is the error of the first repository that failed, and names all of them:
+// what was said of each on the way may have scrolled away.
+func (k *tally) failed() error {
+	if len(k.bad) == 0 {
+		return nil
+	}
+	f := *k.bad[0]
+	if len(k.bad) > 1 {
+		var names []string
+		for _, b := range k.bad {
+			names = append(names, repositoryOf(b.ref))
+		}
+		verb := strings.TrimSuffix(f.what, names[0])
+		f.what = fmt.Sprintf("%s%d of %d repositories: %s", verb, len(names), len(k.value.Repositories), strings.Join(names, ", "))
+		f.err = fmt.Errorf("%s: %w", names[0], f.err)
+	}
+	return &f
+}
+
 // report prints the result, if there is one, and gives the error.
 func (k *tally) report(format ui.Format, text func(io.Writer) error, err error) error {
-	if err == nil && k.first != nil {
-		err = k.first
+	if err == nil {
+		err = k.failed()
 	}
-	done := slices.ContainsFunc(k.value.Repositories, func(r ui.KeptRepository) bool { return r.Copied+r.Exist > 0 })
+	done := slices.ContainsFunc(k.value.Repositories, func(r ui.KeptRepository) bool { return r.Copied+r.WouldCopy+r.Exist > 0 })
 	if err != nil && !done {
 		return err // there is no more to tell than that
 	}

@@ -93,7 +93,7 @@ the last of them is written.`,
 	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -207,7 +207,7 @@ does is then broken.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -41,7 +41,7 @@ is copied. Between two registries use cp, or blob fetch and blob push.`,
 		},
 	}
 	cmd.Flags().BoolVar(&o.mountOnly, "mount-only", false, "fail rather than send the bytes")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

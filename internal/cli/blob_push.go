@@ -58,7 +58,7 @@ start over later fails, and says so. A file can always be read again.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -79,7 +79,7 @@ func runBlobPush(ctx context.Context, a *app, o *blobPushOptions, arg, file stri
 	}
 	source := &blobSource{name: file, want: store.Descriptor{MediaType: o.mediaType, Digest: ref.Digest, Size: o.size}}
 	if err := source.open(a); err != nil {
-		return cannot("push "+file+" to", ref, err)
+		return contradicted("push "+file+" to "+ref.String(), ref, err)
 	}
 	defer source.close()
 	if source.once && o.chunkSize != "" && (source.want.Digest == "" || source.want.Size < 0) {
@@ -96,11 +96,7 @@ func runBlobPush(ctx context.Context, a *app, o *blobPushOptions, arg, file stri
 	})
 	t.finish()
 	if err != nil {
-		f := &failure{what: "push " + file + " to " + ref.String(), ref: ref, err: err}
-		if errors.Is(err, store.ErrMismatch) {
-			f.do = "give the digest and size that the content has, or none"
-		}
-		return f
+		return contradicted("push "+file+" to "+ref.String(), ref, err)
 	}
 	d := store.Descriptor{MediaType: o.mediaType, Digest: put.Digest, Size: put.Size}
 	if o.descriptor {
@@ -109,6 +105,16 @@ func runBlobPush(ctx context.Context, a *app, o *blobPushOptions, arg, file stri
 	value := ui.NewBlobResult(ref, d, t.seen.Notes())
 	value.How = put.How
 	return ui.Print(a.streams.Out, format, value, value.PushText)
+}
+
+// contradicted is the error of a push. Where the content is not what it was said
+// to be, it was the user who said it, and nobody else is to be told.
+func contradicted(what string, ref store.Ref, err error) error {
+	f := &failure{what: what, ref: ref, err: err}
+	if errors.Is(err, store.ErrMismatch) {
+		f.do = "give the digest and size that the content has, or none"
+	}
+	return f
 }
 
 // stdinFor refuses to read content and a secret from one standard input: whoever

@@ -127,21 +127,28 @@ Exit codes:
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, suggestFlag(cmd, err)) })
-	root.AddCommand(
-		newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a),
-		newDiscover(a), newResolve(a), newTag(a), newUntag(a), newRepo(a), newManifest(a), newBlob(a),
-		newVerify(a), newDiff(a), newProbe(a), newConvert(a),
-		newLogin(a), newLogout(a), newServe(a), newVersion(a),
-	)
+	for _, g := range commandGroups {
+		root.AddGroup(&g)
+	}
+	addGroup(root, groupMove, newPush(a), newPull(a), newAttach(a), newCopy(a), newBackup(a), newRestore(a))
+	addGroup(root, groupLook, newDiscover(a), newResolve(a), newVerify(a), newDiff(a))
+	addGroup(root, groupNames, newRepo(a), newTag(a), newUntag(a))
+	addGroup(root, groupPart, newManifest(a), newBlob(a))
+	addGroup(root, groupOther, newLogin(a), newLogout(a), newProbe(a), newConvert(a), newServe(a), newVersion(a))
+	root.SetCompletionCommandGroupID(groupOther)
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetUsageFunc(a.printUsage)
+	root.AddCommand(newTemplates())
 	root.InitDefaultCompletionCmd("completion") // now, so that settle sees it
 	settle(root, a.name)
 	return root
 }
 
-// settle finishes the tree: examples say the name that the program was called
-// by, and wrong arguments, unknown commands and flags that exclude each other
+// settle finishes the tree: texts and examples say the name that the program was
+// called by, and wrong arguments, unknown commands and flags that exclude each other
 // are usage errors everywhere.
 func settle(cmd *cobra.Command, name string) {
+	cmd.Long = strings.ReplaceAll(cmd.Long, "{name}", name)
 	cmd.Example = strings.ReplaceAll(cmd.Example, "{name}", name)
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -161,7 +168,7 @@ func settle(cmd *cobra.Command, name string) {
 	for _, sub := range cmd.Commands() {
 		settle(sub, name)
 	}
-	if !cmd.Runnable() { // a group: cobra would take any word after it
+	if !cmd.Runnable() && cmd.HasSubCommands() { // a group: cobra would take any word after it
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 }
@@ -171,6 +178,9 @@ func settle(cmd *cobra.Command, name string) {
 func unknownCommand(root *cobra.Command, args []string) (*cobra.Command, error) {
 	root.InitDefaultHelpCmd()
 	cmd, rest, err := root.Find(args)
+	if err == nil && cmd.Name() == "help" && cmd.Parent() == root { // what is asked about has to be there
+		cmd, rest, err = root.Find(rest)
+	}
 	word := ""
 	if len(rest) > 0 {
 		word = rest[0]

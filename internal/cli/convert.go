@@ -70,11 +70,11 @@ and --to original brings exactly them back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runConvert(cmd.Context(), a, o, args[0]) },
 	}
-	o.register(cmd)
+	o.register(a, cmd)
 	return cmd
 }
 
-func (o *convertOptions) register(cmd *cobra.Command) {
+func (o *convertOptions) register(a *app, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.to, "to", "", "`KIND` to convert to: image, or original for what --keep-original kept")
 	fs.StringSliceVar(&o.tags, "tag", nil, "point this `TAG` at the result; without it no tag moves")
@@ -88,11 +88,11 @@ func (o *convertOptions) register(cmd *cobra.Command) {
 	fs.StringVar(&o.mapFile, "map", "", "write the map as JSON to `FILE`")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	fs.StringVar(&o.format, "format", string(ui.KindText), "`FORM` of the result: text, table, json or go-template[=TEMPLATE]")
-	fs.StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	fs.StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "table", "json", "go-template")
 	complete(cmd, "to", toImage, toOriginal)
-	o.source.register(cmd, &o.progressFlags, true)
-	o.dest.register(cmd, &o.progressFlags, true)
+	o.source.register(a, cmd, &o.progressFlags, true)
+	o.dest.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 }
 
@@ -166,6 +166,8 @@ func (c *conversion) check() error {
 	}
 	onlyImage := c.image != artifact.ConvertOptions{} || c.keepOriginal
 	switch {
+	case c.to == "":
+		return fmt.Errorf("%w: --to is missing: image or original", store.ErrUsage)
 	case c.to != toImage && c.to != toOriginal:
 		return fmt.Errorf("%w: --to is image or original, not %q", store.ErrUsage, c.to)
 	case c.to == toOriginal && onlyImage:

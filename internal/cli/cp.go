@@ -44,7 +44,8 @@ digest stays as it is; what the destination has is not sent again, and within on
 registry blobs are mounted instead of sent. A manifest that the destination has is
 trusted to have everything under it; --force looks, and puts what is missing.
 
-One --platform copies that manifest of an index alone. Several make another index,
+One --platform copies that manifest of an index alone; an OS without ARCH is that
+of the machine where {name} runs. Several, each with its ARCH, make another index,
 which has another digest and loses what refers to the whole one: that has to be
 allowed by --allow-new-digest.
 
@@ -84,9 +85,9 @@ way to keep lists of referrers, are not copied as tags: -r copies referrers.`,
 	fs.BoolVar(&o.skipExtinct, "skip-extinct", false, "with -r, leave out artifact manifests that refer to something, with a warning each")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be sent, mounted and skipped; put nothing")
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
-	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
-	o.from.register(cmd, &o.progressFlags, true)
-	o.to.register(cmd, &o.progressFlags, true)
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "`HOST:PORT:ADDRESS[:PORT]` for both sides: --from-resolve and --to-resolve in one")
+	o.from.register(a, cmd, &o.progressFlags, true)
+	o.to.register(a, cmd, &o.progressFlags, true)
 	o.to.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -150,6 +151,9 @@ func (o *copyOptions) check() error {
 	case o.allowNewDigest && len(o.platforms) < 2:
 		return fmt.Errorf("%w: --allow-new-digest is about several platforms; any other copy keeps its digest", store.ErrUsage)
 	}
+	if err := checkExport(o.exportManifest); err != nil {
+		return err
+	}
 	return o.tagFilter.check()
 }
 
@@ -211,6 +215,7 @@ func (c *copying) graphOptions() graph.CopyOptions {
 		Options:   graph.Options{Tags: c.dst.Tags, Concurrency: c.concurrency, Events: c.sink},
 		Referrers: c.recursive, ArtifactTypes: c.artifactTypes, DigestTags: c.digestTags, Force: c.force,
 		NoPreflight: c.noPreflight, SkipExtinct: c.skipExtinct, DryRun: c.dryRun, Host: c.dst.Host,
+		Together: c.dst.Scheme != store.SchemeRegistry,
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,15 +44,19 @@ type selection struct {
 // and never without telling the old digest and the new.
 func (o *copyOptions) selectPart(ctx context.Context, s store.Store, ref string) (selection, error) {
 	sel := selection{src: s, ref: ref}
-	switch len(o.platforms) {
+	names, err := distinct(o.platforms)
+	if err != nil {
+		return sel, err
+	}
+	switch len(names) {
 	case 0:
 		return sel, nil
 	case 1:
-		d, err := selectPlatform(ctx, s, ref, o.platforms[0])
+		d, err := selectPlatform(ctx, s, ref, names[0])
 		sel.ref = d.Digest.String()
 		return sel, err
 	}
-	whole, part, err := selectPlatforms(ctx, s, ref, o.platforms)
+	whole, part, err := selectPlatforms(ctx, s, ref, names)
 	if err != nil {
 		return sel, err
 	}
@@ -63,6 +69,28 @@ func (o *copyOptions) selectPart(ctx context.Context, s store.Store, ref string)
 	}
 	sel.from, sel.to = whole.Digest, part.Digest
 	return sel, nil
+}
+
+// distinct are the platforms, each once. Several make another index, whose digest
+// is no matter of the machine: so none of them may leave the architecture to it.
+func distinct(names []string) (once []string, err error) {
+	var wanted []ocispec.Platform
+	for _, name := range names {
+		want, err := parsePlatform(name)
+		if err != nil {
+			return nil, err
+		}
+		same := func(p ocispec.Platform) bool { return reflect.DeepEqual(p, want) }
+		if !slices.ContainsFunc(wanted, same) {
+			wanted, once = append(wanted, want), append(once, name)
+		}
+	}
+	for _, name := range once {
+		if len(names) > 1 && !strings.Contains(name, "/") {
+			return nil, fmt.Errorf("%w: --platform %s leaves the architecture to this machine; where there are several, each is OS/ARCH", store.ErrUsage, name)
+		}
+	}
+	return once, nil
 }
 
 // selectPlatforms gives the manifest that ref names, and of an index the one
@@ -131,11 +159,18 @@ func (o *copyOptions) tellSelected(ctx context.Context, sel selection, sink stor
 	return nil
 }
 
+// isIncomplete is the remedy where a manifest is there and what it names is not.
+const isIncomplete = "the artifact is not complete there; `verify` of it says what is missing"
+
 // remedyOf is what to do about an error of cp, where the table does not say it.
 func remedyOf(err error) string {
 	var changed *newDigestError
 	if errors.As(err, &changed) {
 		return allowNewDigest
+	}
+	var at *graph.Error
+	if errors.As(err, &at) && at.Side == graph.Source && at.Desc.Digest != "" && errors.Is(err, store.ErrNotFound) {
+		return isIncomplete
 	}
 	return ""
 }

@@ -89,7 +89,7 @@ func runCopyAll(ctx context.Context, a *app, o *copyOptions, from, to string) er
 	for _, r := range c.roots {
 		value.Add(r.Ref, r.Desc, r.Exists, r.Err)
 		if r.Err != nil {
-			fmt.Fprintf(a.streams.Err, "%s: %s was not copied: %s\n", a.name, ui.Escape(r.Ref), ui.Escape(r.Err.Error()))
+			o.failedTag(a, t.sink, r, r.Ref+" was not copied")
 		}
 	}
 	// What became of each tag is told even where one failed.

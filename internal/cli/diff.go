@@ -70,10 +70,10 @@ The exit code is 0 where they are equal and 3 where they differ.`,
 	fs.BoolVar(&o.contents, "contents", false, "look into packed directories and image layers that differ; both are read whole")
 	fs.StringVar(&o.platform, "platform", "", "compare only this `OS[/ARCH[/VARIANT]][:OSVERSION]` of two indexes")
 	concurrencyFlag(cmd, &o.limit, artifact.DefaultDiffConcurrency)
-	cmd.Flag("concurrency").Usage = "manifests that are compared at once"
-	fs.StringArrayVar(&o.resolve, "resolve", nil, "--from-resolve and --to-resolve in one")
-	o.from.register(cmd, &o.progressFlags, true)
-	o.to.register(cmd, &o.progressFlags, true)
+	cmd.Flag("concurrency").Usage = "`NUMBER` of manifests that are compared at once"
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "`HOST:PORT:ADDRESS[:PORT]` for both sides: --from-resolve and --to-resolve in one")
+	o.from.register(a, cmd, &o.progressFlags, true)
+	o.to.register(a, cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

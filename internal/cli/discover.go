@@ -70,21 +70,20 @@ A table has one level unless --depth says otherwise.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.artifactType, "artifact-type", "", "show only referrers of this `TYPE`")
 	fs.StringArrayVar(&o.annotations, "annotation", nil, "show only referrers that have this annotation, `KEY[=VALUE]`")
-	fs.Var((*atLeastOne)(&o.depth), "depth", "how many levels to show; all by default")
+	fs.Var((*atLeastOne)(&o.depth), "depth", "show this `NUMBER` of levels; all by default")
 	fs.StringVar(&o.platform, "platform", "", "begin at this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
 	fs.BoolVar(&o.manifests, "manifests", showManifests, "also show the manifests of an index, and what refers to them")
 	fs.BoolVar(&o.digestTags, "digest-tags", false, "also show what tags made of a digest name, such as cosign's; lists all tags")
 	fs.BoolVar(&o.latest, "latest", false, "show only the newest referrer of each type")
 	fs.BoolVar(&o.noTTY, "no-tty", false, "no colours, also on a terminal")
-	o.targetFlags.register(cmd, &o.progressFlags, true)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	var forms []string
 	for _, f := range discoverForms() {
 		forms = append(forms, string(f))
 	}
 	fs.StringVar(&o.format, "format", string(ui.KindTree), "`FORM` of the result: "+strings.Join(forms, ", ")+"; go-template takes =TEMPLATE")
-	fs.StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	fs.StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", forms...)
 	fs.StringVarP(&o.output, "output", "o", "", "")
 	_ = fs.MarkHidden("output") // ORAS's old name of --format

@@ -41,7 +41,7 @@ var exitCodes = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed, not classified"},
 	{exitUsage, "wrong usage: flags, reference, contradictory kind"},
-	{exitNo, "the answer is no: verify or validate found faults, diff differs, sync check is stale"},
+	{exitNo, "the answer is no: verify or validate found faults, diff differs"},
 	{exitAuth, "not signed in, or not allowed"},
 	{exitNotFound, "not found"},
 	{exitRefused, "the registry cannot or will not: unsupported, refused, already exists; or it would need a change of digest"},
@@ -74,6 +74,7 @@ var rules = []rule{
 	{store.ErrBadReference, exitUsage, "write HOST[:PORT]/REPOSITORY[:TAG] or HOST[:PORT]/REPOSITORY@DIGEST; a layout is oci:DIR[:TAG], or tar:FILE[:TAG] in a tar"},
 	{store.ErrUsage, exitUsage, ""},
 	{store.ErrMismatch, exitMismatch, "do not use what is there; try again, and if it stays, tell who published the content or runs the registry"},
+	{store.ErrMoved, exitRefused, "run it again when nobody else writes the same tag"},
 	{store.ErrChanged, exitMismatch, "let the file come to rest and push again"},
 	{store.ErrOnce, exitUnavailable, "run it again; if it stays, write the content to a file and push that, which can be read as often as need be"},
 	{store.ErrConfig, exitFailed, "mend the file, or move it away"},
@@ -101,6 +102,7 @@ var rules = []rule{
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},
 	{fs.ErrPermission, exitFailed, "check who owns the file and its mode"},
 	{syscall.EADDRINUSE, exitFailed, "choose another address; port 0 takes a free one"},
+	{syscall.EADDRNOTAVAIL, exitFailed, "choose an address of this machine, such as localhost:5000"},
 }
 
 // failure is an error of a command: what it could not do, and why.
@@ -111,6 +113,17 @@ type failure struct {
 	err  error
 	do   string // the remedy, where that of the table is not to the point
 }
+
+// hint is an error with a remedy of its own.
+type hint struct {
+	err error
+	do  string
+}
+
+func (h *hint) Error() string { return h.err.Error() }
+
+// Unwrap gives the error.
+func (h *hint) Unwrap() error { return h.err }
 
 func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
 
@@ -231,6 +244,14 @@ func (a *app) explain(err error) explanation {
 	var refusal *remote.Error
 	if errors.As(err, &refusal) && refusal.Status == http.StatusTooManyRequests {
 		e.do = "run it again later; ask for less at once (--max-rps, --concurrency), or wait for longer (--retry-max-wait, --retry)"
+	}
+	var template *ui.TemplateError
+	if errors.As(err, &template) {
+		e.do = fmt.Sprintf("run `%s help templates`, which lists the functions and tells of the keys", a.name)
+	}
+	var h *hint
+	if errors.As(err, &h) {
+		e.do = h.do
 	}
 	if f != nil && f.do != "" {
 		e.do = f.do

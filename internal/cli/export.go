@@ -3,9 +3,12 @@ package cli
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/stet-oci/stet/pkg/store"
 )
 
 // export is a file that a command writes at its end. It is opened at the
@@ -24,6 +27,9 @@ func openExport(path string) (*export, error) {
 	if path == "" {
 		return nil, nil
 	}
+	if err := checkExport(path); err != nil {
+		return nil, err
+	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // the file that a link names is replaced, not the link
 	}
@@ -38,6 +44,14 @@ func openExport(path string) (*export, error) {
 	dir, base := filepath.Split(path)
 	f, err := os.OpenFile(dir+"."+base+"."+rand.Text()[:8]+".partial", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	return &export{path: path, file: f}, err
+}
+
+// checkExport refuses what means standard output elsewhere: that has the result.
+func checkExport(path string) error {
+	if path == outputStdout {
+		return fmt.Errorf("%w: --export-manifest writes a file, as standard output has the result; a file called - is ./-", store.ErrUsage)
+	}
+	return nil
 }
 
 // keep takes the content that end will write.

@@ -112,6 +112,9 @@ func (f *remoteFlags) given(a *app) (remote.Credential, error) {
 	c := remote.Credential{Username: f.username, Password: f.password, IdentityToken: f.identityToken}
 	if f.passwordFromStdin || f.identityTokenStdin {
 		secret, err := readSecret(a.streams.In)
+		if err == nil && secret == "" { // of a CI job without its secret, say
+			err = fmt.Errorf("%w: the password or token on standard input is empty", store.ErrUsage)
+		}
 		if err != nil {
 			return c, err
 		}
@@ -182,7 +185,7 @@ type formatFlags struct{ format, template string }
 
 func (f *formatFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "format", string(ui.KindText), "`FORM` of the result: text, json or go-template[=TEMPLATE]")
-	cmd.Flags().StringVar(&f.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	cmd.Flags().StringVar(&f.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "json", "go-template")
 }
 
@@ -234,13 +237,30 @@ func (f *progressFlags) start(a *app, verbs ui.Verbs) (told, error) {
 	}
 	t := told{seen: &ui.Recorder{}}
 	show, finish := ui.Progress(mode, verbs, a.streams)
+	if mode != ui.ModeJSON {
+		show = f.worthTelling(show)
+	}
 	t.sink, t.finish = ui.Tee(show, t.seen.Event), finish
 	return t, nil
+}
+
+// worthTelling leaves out what makes no difference to anybody and happens on
+// every push to the most common registry; --debug and results have it.
+func (f *progressFlags) worthTelling(show store.Sink) store.Sink {
+	if f.debug {
+		return show
+	}
+	return func(e store.Event) {
+		if e.Kind != store.Fallback || !ui.IsDetail(e.Choice) {
+			show(e)
+		}
+	}
 }
 
 // quiet tells fallbacks and warnings only: for commands that move nothing large.
 func (f *progressFlags) quiet(a *app) told {
 	show, finish := ui.Progress(ui.ModePlain, ui.Verbs{}, a.streams)
+	show = f.worthTelling(show)
 	t := told{seen: &ui.Recorder{}, finish: finish}
 	t.sink = ui.Tee(func(e store.Event) {
 		if e.Kind == store.Fallback || e.Kind == store.Warning || e.Kind == store.Retrying {
@@ -256,7 +276,7 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 }
 
 // pinUsage is the help of --concurrency.
-const pinUsage = "blobs that move at once; given, also the requests that a registry gets at once, which else adapt to it"
+const pinUsage = "`NUMBER` of blobs that move at once; given, also the requests that a registry gets at once, which else adapt to it"
 
 // concurrencyFlag adds --concurrency, a number of at least 1.
 func concurrencyFlag(cmd *cobra.Command, to *int, otherwise int) {

@@ -63,7 +63,7 @@ func TestGenerated(t *testing.T) {
 func TestConcurrencyIsOneDefault(t *testing.T) {
 	n := 0
 	for _, c := range tree().Commands() {
-		if f := c.Flags().Lookup("concurrency"); f != nil && strings.HasPrefix(f.Usage, "blobs") {
+		if f := c.Flags().Lookup("concurrency"); f != nil && strings.HasPrefix(f.Usage, "`NUMBER` of blobs") {
 			n++
 			if f.DefValue != strconv.Itoa(graph.DefaultConcurrency) {
 				t.Errorf("%s: %s blobs at once, elsewhere %d", c.Name(), f.DefValue, graph.DefaultConcurrency)
@@ -119,7 +119,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if sub.Name() == "help" || sub.Name() == "completion" {
+			if sub.Name() == "help" || sub.Name() == "completion" || sub.IsAdditionalHelpTopicCommand() {
 				continue
 			}
 			if sub.Short == "" || sub.HasAvailableSubCommands() == (sub.Example != "") {

@@ -34,7 +34,7 @@ type indexFlags struct {
 	pretty           bool
 }
 
-func (f *indexFlags) register(cmd *cobra.Command) {
+func (f *indexFlags) register(a *app, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.artifactType, "artifact-type", "", "media `TYPE` of the index")
 	fs.StringArrayVarP(&f.annotations, "annotation", "a", nil, "annotate the index with `KEY=VALUE`")
@@ -43,7 +43,7 @@ func (f *indexFlags) register(cmd *cobra.Command) {
 	fs.StringVarP(&f.output, "output", "o", "", "write the index to `FILE` and push nothing; - is standard output")
 	fs.BoolVar(&f.pretty, "pretty", false, "indent what --output writes, which then has another digest")
 	f.actions = toPush
-	f.targetFlags.register(cmd, &f.progressFlags, true)
+	f.targetFlags.register(a, cmd, &f.progressFlags, true)
 	f.progressFlags.register(cmd)
 	f.formatFlags.register(cmd)
 }
@@ -160,6 +160,14 @@ type indexCreateOptions struct {
 	subject string
 }
 
+// check holds the flags about the output against each other.
+func (f *indexFlags) check(format ui.Format) error {
+	if f.pretty && f.output == "" {
+		return fmt.Errorf("%w: --pretty is about what --output writes; what is pushed is never indented", store.ErrUsage)
+	}
+	return checkOutput(f.output, format, false)
+}
+
 func newIndexCreate(a *app) *cobra.Command {
 	o := &indexCreateOptions{}
 	cmd := &cobra.Command{
@@ -182,14 +190,14 @@ digest.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.subject, "subject", "", "let the index refer to this `TAG|DIGEST` of the repository")
-	o.indexFlags.register(cmd)
+	o.indexFlags.register(a, cmd)
 	return cmd
 }
 
 func runIndexCreate(ctx context.Context, a *app, o *indexCreateOptions, arg string, args []string) error {
 	format, err := o.formatFlags.parse()
 	if err == nil {
-		err = checkOutput(o.output, format, false)
+		err = o.check(format)
 	}
 	if err != nil {
 		return err

@@ -31,6 +31,10 @@ digest. Its tag then points at the new one, as do those of --tag; other tags of
 the old one stay where they are. An index that is named by digest gets no tag
 but those.
 
+Others may change the same index at the same time: what its tag names is looked at
+before and after, and the change is made anew to what they made, so that nothing
+of either is lost, or it fails.
+
 Entries are removed first, then added, then those of other indexes, in the order
 of the flags. What is there already is not added again, and that is said. Entries
 that are not named keep their bytes. A change that changes nothing pushes
@@ -52,7 +56,7 @@ there already or added; other annotations of it stay.`,
 	fs.StringArrayVar(&o.merge, "merge", nil, "add all entries of the index `TAG|DIGEST`")
 	fs.StringArrayVar(&o.remove, "remove", nil, "remove the entries of the `DIGEST`")
 	fs.StringArrayVar(&o.tags, "tag", nil, "point this `TAG` at the new index as well")
-	o.indexFlags.register(cmd)
+	o.indexFlags.register(a, cmd)
 	cmd.MarkFlagsMutuallyExclusive("tag", "output")
 	return cmd
 }
@@ -60,7 +64,7 @@ there already or added; other annotations of it stay.`,
 func runIndexUpdate(ctx context.Context, a *app, o *indexUpdateOptions, arg string) error {
 	format, err := o.formatFlags.parse()
 	if err == nil {
-		err = checkOutput(o.output, format, false)
+		err = o.check(format)
 	}
 	if err != nil {
 		return err
@@ -179,12 +183,6 @@ func (u *updating) read() (err error) {
 }
 
 func (u *updating) run(ctx context.Context, s store.Store) (err error) {
-	if u.old, err = s.Manifest(ctx, u.ref.Reference()); err != nil {
-		return err
-	}
-	if !artifact.IsIndex(u.old.MediaType) {
-		return fmt.Errorf("%w: it is a %s, not an index", store.ErrUsage, u.old.MediaType)
-	}
 	if u.edit.Add, err = graph.Entries(ctx, s, u.adds); err != nil {
 		return err
 	}
@@ -201,13 +199,69 @@ func (u *updating) run(ctx context.Context, s store.Store) (err error) {
 		}
 		u.edit.Entries = append(u.edit.Entries, e.edit)
 	}
-	if u.now, u.did, err = artifact.EditIndex(u.old, u.edit); err != nil || u.output != "" {
+	if u.output == "" && u.ref.Digest == "" {
+		return u.change(ctx, s)
+	}
+	old, err := s.Manifest(ctx, u.ref.Reference())
+	if err != nil {
 		return err
 	}
-	if u.idle() != "" {
-		return nil
+	if _, err = u.apply(old, false); err != nil || u.output != "" || u.idle() != "" {
+		return err
 	}
 	return graph.Put(ctx, u.now, s, graph.CopyOptions{Options: graph.Options{Tags: u.newTags(), Events: u.sink}})
+}
+
+// change changes what the tag names, and sets the other tags when that stands.
+func (u *updating) change(ctx context.Context, s store.Store) error {
+	named := u.ref.Tags[0]
+	opts := graph.Options{Events: u.sink}
+	if err := graph.Amend(ctx, s, named, u.apply, opts); err != nil {
+		return err
+	}
+	opts.Tags = slices.DeleteFunc(u.newTags(), func(t string) bool { return t == named })
+	if len(opts.Tags) == 0 {
+		return nil
+	}
+	return graph.Put(ctx, u.now, s, graph.CopyOptions{Options: opts})
+}
+
+// apply makes the change to an index. When the change was put before, and others
+// have moved the tag since, what is left of it is made: where they have taken it
+// over, that is nothing.
+func (u *updating) apply(old store.Manifest, again bool) (store.Manifest, error) {
+	if !artifact.IsIndex(old.MediaType) {
+		return old, fmt.Errorf("%w: it is of type %s, not an index", store.ErrUsage, old.MediaType)
+	}
+	edit := u.edit
+	if again {
+		listed, err := indexLists(old)
+		if err != nil {
+			return old, err
+		}
+		edit.Remove = slices.DeleteFunc(slices.Clone(edit.Remove), func(d digest.Digest) bool { return !listed[d] })
+	}
+	now, did, err := artifact.EditIndex(old, edit)
+	if err != nil {
+		return old, err
+	}
+	if u.now = now; !again || now.Digest != old.Digest {
+		u.old, u.did = old, did
+	}
+	return now, nil
+}
+
+// indexLists are the entries of an index.
+func indexLists(m store.Manifest) (map[digest.Digest]bool, error) {
+	o, err := store.ParseOutline(m)
+	if err != nil {
+		return nil, err
+	}
+	listed := map[digest.Digest]bool{}
+	for _, d := range o.Manifests {
+		listed[d.Digest] = true
+	}
+	return listed, nil
 }
 
 // digestOf is the entry that a flag means.

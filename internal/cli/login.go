@@ -37,6 +37,7 @@ Commands look there in the same order, and last in Podman's auth.json.`,
 	}
 	o.progress = &o.progressFlags
 	o.remoteFlags.register(cmd.Flags())
+	cmd.ValidArgsFunction = a.completeHosts(&o.registryConfig)
 	o.registerDebug(cmd)
 	o.patience.register(cmd)
 	o.formatFlags.register(cmd)
@@ -135,6 +136,7 @@ func newLogout(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&configs, "registry-config", nil, "`FILE` with credentials")
+	cmd.ValidArgsFunction = a.completeHosts(&configs)
 	p.registerDebug(cmd)
 	f.register(cmd)
 	return cmd

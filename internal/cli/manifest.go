@@ -54,7 +54,7 @@ func newManifestFetch(a *app) *cobra.Command {
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
 	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
 	fs.StringSliceVar(&o.mediaTypes, "media-type", nil, "take only these media `TYPES`")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -108,7 +108,7 @@ func fetchManifest(ctx context.Context, a *app, o *manifestFetchOptions, ref sto
 		return m, err
 	}
 	if len(o.mediaTypes) > 0 && !slices.Contains(o.mediaTypes, m.MediaType) {
-		return m, fmt.Errorf("%w: it is a %s", store.ErrNotFound, m.MediaType)
+		return m, fmt.Errorf("%w: its media type is %s", store.ErrNotFound, m.MediaType)
 	}
 	return m, nil
 }
@@ -172,11 +172,11 @@ it can be read in one way only.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	fs.BoolVar(&o.noPreflight, "no-preflight", false, "put without asking first whether the registry takes it")
-	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although `manifest validate` finds errors in it")
+	fs.BoolVar(&o.noValidate, "no-validate", false, "push it although it breaks its specification")
 	fs.IntVar(&o.concurrency, "concurrency", 0, "")
 	_ = fs.MarkHidden("concurrency") // ORAS has it; tags are one request each
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -201,6 +201,9 @@ func runManifestPush(ctx context.Context, a *app, o *manifestPushOptions, arg, f
 	if err == nil && ref.Digest != "" {
 		m.Digest = ref.Digest // which may be of another algorithm
 		err = store.CheckManifest(m, ref.Digest)
+		if err != nil {
+			return contradicted("push the manifest "+file+" to "+ref.String(), ref, err)
+		}
 	}
 	if err != nil {
 		return cannot("push the manifest "+file+" to", ref, err)
@@ -274,7 +277,7 @@ func readManifest(a *app, file, mediaType string) (m store.Manifest, err error) 
 	case mediaType == "":
 		mediaType = doc.MediaType
 	case doc.MediaType != "" && doc.MediaType != mediaType:
-		return m, fmt.Errorf("%w: %s says that it is a %s", store.ErrUsage, file, doc.MediaType)
+		return m, fmt.Errorf("%w: %s says that its media type is %s", store.ErrUsage, file, doc.MediaType)
 	}
 	m = store.NewManifest(mediaType, raw)
 	if _, err := store.ParseOutline(m); err != nil && !errors.Is(err, store.ErrUnsupported) {

@@ -40,7 +40,7 @@ func newManifestFetchConfig(a *app) *cobra.Command {
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of the config instead")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the JSON; the bytes printed then have another digest")
 	fs.StringVarP(&o.output, "output", "o", "", "write the bytes to `FILE`; - is standard output")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -124,7 +124,7 @@ func (o *fetchConfigOptions) find(ctx context.Context, a *app, s store.Store, re
 	}
 	f := &failure{
 		what: "fetch the config of " + ref.String(), ref: ref,
-		err: fmt.Errorf("%w: %s is a %s, which has no config", store.ErrNotFound, m.Digest, m.MediaType),
+		err: fmt.Errorf("%w: %s is of type %s, which has no config", store.ErrNotFound, m.Digest, m.MediaType),
 		do:  fmt.Sprintf("look at the manifest itself: `%s manifest fetch --pretty %s`", a.name, ref),
 	}
 	if artifact.IsIndex(m.MediaType) {

@@ -22,6 +22,9 @@ type manifestDeleteOptions struct {
 	pretty     bool
 }
 
+// maxStandingTags is how many tags of a registry are asked for what they name.
+const maxStandingTags = 1000
+
 func newManifestDelete(a *app) *cobra.Command {
 	o := &manifestDeleteOptions{}
 	cmd := &cobra.Command{
@@ -34,8 +37,8 @@ that it names: the question says which that is, and which other tags go with it.
 
 A manifest that an index lists is not deleted, because the index would be broken;
 with --force it is, with a warning. For that the tags are looked through, and the
-indexes that they name; in a repository with many tags they are not, and that is
-said. An index that no tag leads to is not seen.`,
+indexes that they name; in a repository of a registry with more than 1000 tags they
+are not, and only --force deletes. An index that no tag leads to is not seen.`,
 		Example: `  {name} manifest delete localhost:5000/app:v1
   {name} manifest delete -f localhost:5000/app:v1`,
 		Args: cobra.ExactArgs(1),
@@ -48,7 +51,7 @@ said. An index that no tag leads to is not seen.`,
 	fs.BoolVar(&o.descriptor, "descriptor", false, "print the descriptor of what was deleted")
 	fs.BoolVar(&o.pretty, "pretty", false, "indent the descriptor")
 	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -138,11 +141,21 @@ func (x *deleting) others() (names []string) {
 // Who may delete need not be allowed to list: what cannot be looked at is told,
 // and stops nothing.
 func (x *deleting) look(ctx context.Context, a *app, s store.Store) error {
-	standing, err := graph.FindStanding(ctx, s, x.d.Digest)
+	limit := maxStandingTags
+	if x.ref.Scheme != store.SchemeRegistry {
+		limit = 0 // looking costs nothing
+	}
+	standing, err := graph.FindStanding(ctx, s, x.d.Digest, limit)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	x.tags = standing.Tags
+	if errors.Is(err, store.ErrTooLarge) && !x.force {
+		return &failure{
+			what: "delete " + x.ref.String(), ref: x.ref, err: fmt.Errorf("%w: whether an index lists it was not looked at: %w", store.ErrRefused, err),
+			do: "--force deletes it all the same; an index that lists it is broken then",
+		}
+	}
 	if err != nil {
 		x.warn("whether an index lists it was not looked at: " + err.Error())
 	}

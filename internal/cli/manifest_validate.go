@@ -45,7 +45,7 @@ that does not say its mediaType is taken for what its fields are of, unless
 	}
 	cmd.Flags().StringVar(&o.mediaType, "media-type", "", "media `TYPE` of a file that does not say it")
 	complete(cmd, "media-type", store.ManifestTypes()...)
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

@@ -33,7 +33,7 @@ type packFlags struct {
 func (f *packFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.manifestKind, "manifest-kind", "", "`KIND` of manifest: image (default), image-v1.0 or artifact")
-	fs.StringVar(&f.imageSpec, "image-spec", "", "ORAS's `SPELLING` of the same: v1.1, v1.0, v1.1-image, v1.1-artifact")
+	fs.StringVar(&f.imageSpec, "image-spec", "", "the same as --manifest-kind in ORAS's `SPELLING`: v1.1, v1.0, v1.1-image, v1.1-artifact")
 	fs.StringVar(&f.artifactType, "artifact-type", "", "media `TYPE` of the artifact")
 	fs.StringVar(&f.config, "config", "", "`FILE[:TYPE]` to use as the config")
 	fs.StringVar(&f.platform, "artifact-platform", "", "write the platform `OS/ARCH[/VARIANT]` into the config")

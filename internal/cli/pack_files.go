@@ -51,10 +51,17 @@ func (f *packFlags) standardInput(a *app, file artifact.File) (artifact.File, er
 	return file, nil
 }
 
-// checkSecret refuses a secret and a file that both are standard input.
-func (f *remoteFlags) checkSecret(p *packFlags) error {
-	if p.stdin && (f.passwordFromStdin || f.identityTokenStdin) {
+// checkStdin refuses what cannot be done with a file that is read once: it is a
+// secret as well, or its digest, which an upload in chunks ends with, would have to
+// be known before.
+func (t *targetFlags) checkStdin(p *packFlags) error {
+	switch {
+	case !p.stdin:
+		return nil
+	case t.passwordFromStdin || t.identityTokenStdin:
 		return fmt.Errorf("%w: standard input cannot be both a file and a secret", store.ErrUsage)
+	case t.chunkSize != "":
+		return fmt.Errorf("%w: --chunk-size needs digests before anything is sent, and standard input can be read once; push a file", store.ErrUsage)
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ func fits(have, want ocispec.Platform) bool {
 // checkPlatform holds a single image against the platform that is wanted.
 func checkPlatform(ctx context.Context, s store.Reader, config store.Descriptor, want ocispec.Platform) error {
 	if config.MediaType != ocispec.MediaTypeImageConfig && config.MediaType != "application/vnd.docker.container.image.v1+json" {
-		return fmt.Errorf("%w: the artifact names no platform: its config is %s", store.ErrUnsupported, config.MediaType)
+		err := fmt.Errorf("%w: the artifact names no platform: its config is %s", store.ErrUnsupported, config.MediaType)
+		return &hint{err, "leave --platform out: it is for indexes and images"}
 	}
 	b, err := s.Blob(ctx, config)
 	if err != nil {

@@ -46,10 +46,10 @@ first to the second without another digest.`,
 	}
 	cmd.Flags().BoolVar(&o.write, "write", false, "also push, read back and delete small artifacts")
 	cmd.Flags().StringVar(&o.mountFrom, "mount-from", "", "`REPOSITORY` of the same registry, with content, to mount a blob from (with --write)")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	cmd.Flags().StringVar(&o.format, "format", string(ui.KindText), "`FORM` of the result: text, table, json or go-template[=TEMPLATE]")
-	cmd.Flags().StringVar(&o.template, "template", "", "`TEMPLATE` for --format go-template; sees the keys of the JSON")
+	cmd.Flags().StringVar(&o.template, "template", "", templateUsage)
 	complete(cmd, "format", "text", "table", "json", "go-template")
 	return cmd
 }

@@ -82,7 +82,7 @@ A file that was pushed with --preserve mode gets that mode, under the umask.`,
 	fs.BoolVar(&o.unpack.NameUntitled, "name-untitled", false, "name layers without a title by digest and media type")
 	o.limits.register(cmd)
 	concurrencyFlag(cmd, &o.unpack.Concurrency, artifact.DefaultUnpackConcurrency)
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -121,6 +121,9 @@ func runPull(ctx context.Context, a *app, o *pullOptions, arg string) error {
 	p := &pulling{pullOptions: o, sink: t.sink, out: a.streams.Out}
 	err = p.run(ctx, a, ref)
 	t.finish()
+	if p.root != "" && errors.Is(err, store.ErrNotFound) {
+		err = &hint{err, isIncomplete} // unless a failure says more
+	}
 	if err != nil || o.toStdout() {
 		return cannot("pull", ref, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/stet-oci/stet/internal/ui"
 	"github.com/stet-oci/stet/pkg/artifact"
@@ -32,8 +33,11 @@ func (p *pulling) pipe(ctx context.Context, chosen []artifact.Layer) error {
 			titles = append(titles, l.Title)
 		}
 		how := "choose one with --include"
-		if len(chosen) == 0 && !p.unpack.NameUntitled {
+		switch {
+		case len(chosen) == 0 && !p.unpack.NameUntitled:
 			how = "--name-untitled gives layers names that have none"
+		case len(titles) > 1 && len(slices.Compact(slices.Clone(titles))) == 1:
+			how = "several manifests have it; choose one with --platform, or by its digest"
 		}
 		return fmt.Errorf("%w: -o - takes exactly one file, and there %s; %s", store.ErrUsage, artifact.AreTitles(titles), how)
 	}

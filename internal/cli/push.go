@@ -56,7 +56,7 @@ that fits counts. An annotation file has all of them.`,
 	o.packFlags.register(cmd)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, false)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -77,7 +77,7 @@ func runPush(ctx context.Context, a *app, o *pushOptions, arg string, files []st
 	}
 	request, err := o.request(a, files)
 	if err == nil {
-		err = o.checkSecret(&o.packFlags)
+		err = o.checkStdin(&o.packFlags)
 	}
 	if err != nil {
 		return cannot("push", ref, err)
@@ -115,7 +115,7 @@ func (o *pushOptions) send(ctx context.Context, a *app, ref store.Ref, pkg *arti
 	}
 	defer func() { err = exported(err) }()
 	if o.dryRun {
-		descs, err := pkg.Hash(ctx)
+		descs, err := pkg.Hash(ctx, sink)
 		if err != nil {
 			return root, err
 		}

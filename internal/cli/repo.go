@@ -27,18 +27,19 @@ type repoListOptions struct {
 func newRepoList(a *app) *cobra.Command {
 	o := &repoListOptions{}
 	cmd := &cobra.Command{
-		Use:     "ls [flags] {HOST[:PORT][/NAMESPACE]|oci:DIR}",
+		Use:     "ls [flags] {HOST[:PORT][/NAMESPACE]|oci:DIR|tar:FILE}",
 		Aliases: []string{"list"},
 		Short:   "List the repositories of a registry",
 		Long: `List the repositories of a registry, or those under a name space, which then is
-left out of their names; or the layouts in a directory.
+left out of their names; or the layouts in a directory or tar.
 
 The list is the registry's catalog, which is no part of the distribution-spec:
 some have none, others show it to administrators only. It is printed when all
 of it is there, in the registry's order.`,
 		Example: `  {name} repo ls localhost:5000
   {name} repo ls --format json reg.example.com/team
-  {name} repo ls oci:backups`,
+  {name} repo ls oci:backups
+  {name} repo ls tar:backup.tar`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runRepoList(cmd.Context(), a, o, args[0]) },
 	}
@@ -68,17 +69,21 @@ func runRepoList(ctx context.Context, a *app, o *repoListOptions, arg string) er
 		return &failure{what: "list the repositories of " + arg, ref: ref, err: err}
 	}
 	registry := ref.Host
-	if ref.Scheme == store.SchemeLayout {
+	if ref.Scheme != store.SchemeRegistry {
 		registry = ref.Path
 	}
 	value := ui.NewRepositoriesResult(registry, names, shown, t.seen.Notes())
 	return ui.Print(a.streams.Out, format, value, value.Text)
 }
 
-// parseRegistry reads HOST[:PORT][/NAMESPACE] or oci:DIR. The name space is in Repo.
+// parseRegistry reads HOST[:PORT][/NAMESPACE], oci:DIR or tar:FILE. The name space
+// is in Repo.
 func parseRegistry(arg string) (store.Ref, error) {
 	if dir, ok := strings.CutPrefix(arg, "oci:"); ok {
 		return store.Ref{Scheme: store.SchemeLayout, Path: dir}, nil
+	}
+	if file, ok := strings.CutPrefix(arg, "tar:"); ok {
+		return store.Ref{Scheme: store.SchemeArchive, Path: file}, nil
 	}
 	host, space, _ := strings.Cut(strings.TrimSuffix(arg, "/"), "/")
 	host, err := store.ParseHost(host)
@@ -97,7 +102,7 @@ func parseRegistry(arg string) (store.Ref, error) {
 
 // list gives the names, and how they are shown.
 func (o *repoListOptions) list(ctx context.Context, a *app, ref store.Ref, sink store.Sink) (names, shown []string, err error) {
-	if ref.Scheme == store.SchemeLayout {
+	if ref.Scheme != store.SchemeRegistry {
 		if len(o.headers) > 0 {
 			return nil, nil, fmt.Errorf("%w: --header is for registries", store.ErrUsage)
 		}

@@ -54,13 +54,12 @@ The list is printed when all of it is there.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.last, "last", "", "begin after this `TAG`, in the repository's order")
-	fs.Var((*atLeastOne)(&o.limit), "limit", "how many tags to list; all by default")
+	fs.Var((*atLeastOne)(&o.limit), "limit", "list this `NUMBER` of tags at most; all by default")
 	fs.StringVar(&o.sort, "sort", "", "`ORDER` of the tags: semver or name; the repository's by default")
 	fs.BoolVar(&o.noDigestTags, "exclude-digest-tags", false, "leave out tags that are made of a digest, as sha256-HEX and sha256-HEX.sig are")
 	fs.BoolVar(&o.details, "details", false, "show what each tag names")
 	complete(cmd, "sort", "semver", "name")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

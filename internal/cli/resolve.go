@@ -32,8 +32,7 @@ func newResolve(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&o.full, "full-reference", "l", false, "print the whole reference with the digest")
 	cmd.Flags().StringVar(&o.platform, "platform", "", "resolve this `OS[/ARCH[/VARIANT]][:OSVERSION]` of an index")
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd

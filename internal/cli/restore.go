@@ -35,7 +35,9 @@ func newRestore(a *app) *cobra.Command {
 		Short: "Bring repositories back from a backup",
 		Long: `Copy what ` + "`{name} backup`" + ` or ORAS has kept, in a directory or a tar, to a registry:
 all tags or those that are named, with what refers to them. Every byte and every
-digest is as it was, or the artifact is refused before its first byte.
+digest is as it was, or the artifact is refused before its first byte. Where a
+manifest is there already, everything under it is looked for, at a request each, and
+what is missing is put: when it says that it is done, all of it is there.
 
 The backup of one repository can be restored to any. In a backup of several, a
 repository is found by its name at the end of the argument: team/app for
@@ -60,7 +62,7 @@ them are restored, below the namespace if there is one.`,
 	concurrencyFlag(cmd, &o.concurrency, graph.DefaultConcurrency)
 	o.connections = several
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, true)
+	o.targetFlags.register(a, cmd, &o.progressFlags, true)
 	o.registerChunks(cmd)
 	o.progressFlags.register(cmd)
 	o.formatFlags.register(cmd)
@@ -108,12 +110,12 @@ func (r *restoring) restore(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, r.hosts.close()) }()
 	names, err := r.open(ctx)
 	if err != nil {
-		return cannot("read the backup "+r.opts.input, store.Ref{}, err)
+		return noBackup("read the backup "+r.opts.input, err)
 	}
 	defer r.backup.Close()
 	goals, err := r.goals(args, names)
 	if err != nil {
-		return cannot("restore "+strings.Join(args, ", "), store.Ref{}, err)
+		return badArgs("restore", args, err)
 	}
 	for _, g := range goals {
 		if ctx.Err() == nil {
@@ -245,6 +247,7 @@ func (r *restoring) copyTags(ctx context.Context, g goal, kept *ui.KeptRepositor
 	res, err := graph.CopyAll(ctx, src, dst, roots, graph.CopyOptions{
 		Options:   graph.Options{Concurrency: r.opts.concurrency, Events: r.sink},
 		Referrers: !r.opts.noReferrers, DryRun: r.opts.dryRun, Host: g.ref.Host,
+		Force: true, // what one restores for may be that something is gone from under its manifest
 	})
 	kept.Referrers = res.Referrers
 	if r.opts.dryRun {

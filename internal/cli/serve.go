@@ -134,6 +134,8 @@ func (a *app) openServed(ctx context.Context, arg string, quirks *serve.Quirks) 
 		if _, err := os.Stat(file); err != nil {
 			return nil, err
 		}
+	} else if err := isDirectory(ref, arg); err != nil {
+		return nil, err
 	} else if err := os.MkdirAll(ref.Path, 0o777); err != nil {
 		return nil, err
 	}

@@ -23,8 +23,17 @@ func suggest(cmd *cobra.Command, args []string, err error) error {
 		return err
 	}
 	near := cmd.SuggestionsFor(args[0])
-	if len(near) == 0 {
+	switch {
+	case len(near) == 0:
 		return err
+	case len(near) > 2: // short names are all near
+		var all []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				all = append(all, sub.Name())
+			}
+		}
+		return fmt.Errorf("%w; there are %s", err, strings.Join(all, ", "))
 	}
 	return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
 }
@@ -39,6 +48,9 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 	if strings.HasPrefix(unknown.GetSpecifiedShortnames(), ":") { // -:TYPE
 		return fmt.Errorf("%w; standard input is -, and --stdin-as NAME:TYPE gives it name and type", err)
 	}
+	if sides := sidesOf(cmd, unknown.GetSpecifiedName()); len(sides) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(sides, " or "))
+	}
 	if len(unknown.GetSpecifiedName()) == 1 {
 		return err
 	}
@@ -52,6 +64,23 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; did you mean --%s?", err, best)
+}
+
+// sidesOf are the flags with the prefixes of a side, where a command with two
+// sides is given one as commands with one side have it.
+func sidesOf(cmd *cobra.Command, name string) (flags []string) {
+	short := remoteFlags{}
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	short.register(own)
+	if len(name) == 1 && own.ShorthandLookup(name) != nil {
+		name = own.ShorthandLookup(name).Name
+	}
+	for _, prefix := range []string{"from-", "to-"} {
+		if cmd.Flags().Lookup(prefix+name) != nil {
+			flags = append(flags, "--"+prefix+name)
+		}
+	}
+	return flags
 }
 
 // distance is how many letters have to be put in, taken out or changed to make b
@@ -98,6 +127,27 @@ func wrongArgs(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
+// firstWay is the first of the ways to write arguments that stand in braces, such
+// as {A B|--all C}, where it is more than one word; else the name itself.
+func firstWay(name string) string {
+	inner, braces := strings.CutPrefix(name, "{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	depth := 0
+	for i, c := range inner {
+		switch {
+		case !braces || !closed:
+			return name
+		case strings.ContainsRune("[{", c):
+			depth++
+		case strings.ContainsRune("]}", c):
+			depth--
+		case c == '|' && depth == 0 && strings.Contains(inner[:i], " "):
+			return inner[:i]
+		}
+	}
+	return name
+}
+
 // argNames are the arguments in a Use line, without the command and its flags;
 // what is in brackets stays together.
 func argNames(use string) (names []string) {
@@ -116,9 +166,11 @@ func argNames(use string) (names []string) {
 	}
 	for i := 1; i < len(words); i++ {
 		switch {
-		case words[i] == "[flags]":
+		case words[i] == "[flags]", strings.HasPrefix(words[i], "{--") && !strings.HasSuffix(words[i], "..."):
 		case strings.HasPrefix(words[i], "-"):
 			i++ // a flag that has to be given, and its value
+		case firstWay(words[i]) != words[i]:
+			names = append(names, argNames("command "+firstWay(words[i]))...)
 		default:
 			names = append(names, words[i])
 		}

@@ -9,10 +9,12 @@ import (
 
 func TestArgNames(t *testing.T) {
 	for use, want := range map[string]string{
-		"version":                            "",
-		"pull [flags] NAME{:TAG|@DIGEST}":    "NAME{:TAG|@DIGEST}",
-		"push [flags] NAME [FILE[:TYPE]...]": "NAME;[FILE[:TYPE]...]",
+		"version": "",
+		"fetch [flags] {--output FILE|--descriptor} NAME@DIGEST":                    "NAME@DIGEST",
+		"pull [flags] NAME{:TAG|@DIGEST}":                                           "NAME{:TAG|@DIGEST}",
+		"push [flags] NAME [FILE[:TYPE]...]":                                        "NAME;[FILE[:TYPE]...]",
 		"attach [flags] --artifact-type TYPE NAME {FILE|--annotation KEY=VALUE}...": "NAME;{FILE|--annotation KEY=VALUE}...",
+		"cp [flags] {A{:TAG|@DIGEST} B[:TAG[,TAG...]]|--all-tags A B}":              "A{:TAG|@DIGEST};B[:TAG[,TAG...]]",
 	} {
 		if got := strings.Join(argNames(use), ";"); got != want {
 			t.Errorf("%q: %q, want %q", use, got, want)

@@ -27,8 +27,7 @@ func newTag(a *app) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return runTag(cmd.Context(), a, o, args[0], args[1:]) },
 	}
 	o.actions = toPush
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", 0, "")

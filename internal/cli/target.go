@@ -22,6 +22,8 @@ type targetFlags struct {
 	layoutPath       string
 	distributionSpec string
 	chunkSize        string
+	noCache          bool
+	sends            bool // the command sends blobs
 	progress         *progressFlags
 	blobsAlone       bool // the command puts blobs that belong to no manifest
 
@@ -40,15 +42,16 @@ var (
 	toDelete = []string{"pull", "delete"}
 )
 
-// register adds the flags; withSpec adds --distribution-spec, for commands that
-// read or write referrers.
-func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, withSpec bool) {
+// register adds the flags, and completes the arguments that they are about;
+// withSpec adds --distribution-spec, for commands that read or write referrers.
+func (t *targetFlags) register(a *app, cmd *cobra.Command, progress *progressFlags, withSpec bool) {
 	fs, p := cmd.Flags(), t.prefix
 	t.progress = progress
+	a.completeArgs(cmd, t)
 	t.remoteFlags.register(fs)
 	progress.patience.register(cmd)
-	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout")
-	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`DIR` of the OCI image layout; the reference is then a whole name in it")
+	fs.BoolVar(&t.layout, p+"oci-layout", false, "the reference is DIR[:TAG|@DIGEST], an OCI image layout, or a tar with one")
+	fs.StringVar(&t.layoutPath, p+"oci-layout-path", "", "`DIR` or tar of the OCI image layout; the reference is then a whole name in it")
 	cmd.MarkFlagsMutuallyExclusive(p+"oci-layout", p+"oci-layout-path")
 	if withSpec {
 		fs.StringVar(&t.distributionSpec, p+"distribution-spec", "", "keep referrers in this `WAY` and no other: v1.1-referrers-api or v1.1-referrers-tag")
@@ -56,8 +59,10 @@ func (t *targetFlags) register(cmd *cobra.Command, progress *progressFlags, with
 	}
 }
 
-// registerChunks adds --chunk-size, for commands that send blobs.
+// registerChunks adds --chunk-size and --no-cache, for commands that send blobs.
 func (t *targetFlags) registerChunks(cmd *cobra.Command) {
+	t.sends = true
+	cmd.Flags().BoolVar(&t.noCache, "no-cache", false, "do not go on with uploads that broke off, nor remember where blobs are")
 	cmd.Flags().StringVar(&t.chunkSize, "chunk-size", "", "send blobs in chunks of this `SIZE`, such as 16MiB, and in no other way")
 }
 
@@ -75,11 +80,34 @@ func (t *targetFlags) pushes(src, dst store.Ref) {
 func (t *targetFlags) parse(arg string) (store.Ref, error) {
 	switch {
 	case t.layoutPath != "":
-		return store.Ref{Scheme: store.SchemeLayout, Path: t.layoutPath, Tags: []string{arg}}, nil
+		return store.Ref{Scheme: layoutScheme(t.layoutPath), Path: t.layoutPath, Tags: []string{arg}}, nil
 	case t.layout:
-		return store.ParsePath(arg, store.SchemeLayout)
+		ref, err := store.ParsePath(arg, store.SchemeLayout)
+		if err == nil {
+			ref.Scheme = layoutScheme(ref.Path)
+		}
+		return ref, err
 	}
 	return store.ParseRef(arg)
+}
+
+// layoutScheme is what ORAS's layout flags mean by a path: a tar where a file is
+// there, else a directory.
+func layoutScheme(path string) store.Scheme {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		return store.SchemeArchive
+	}
+	return store.SchemeLayout
+}
+
+// isDirectory is an error where a file is named as the directory of a layout.
+func isDirectory(ref store.Ref, typed string) error {
+	if ref.Scheme != store.SchemeLayout || layoutScheme(ref.Path) == store.SchemeLayout {
+		return nil
+	}
+	tar := ref
+	tar.Scheme = store.SchemeArchive
+	return &store.RefError{Ref: typed, Reason: ref.Path + " is a file; a tar is named " + tar.String()}
 }
 
 // named is parse for a command that reads what arg names: a tag or digest has
@@ -98,6 +126,9 @@ func (t *targetFlags) named(verb, arg string) (store.Ref, error) {
 func (a *app) open(ref store.Ref, t *targetFlags, sink store.Sink) (store.Store, error) {
 	if ref.Scheme != store.SchemeRegistry && len(t.headers) > 0 {
 		return nil, fmt.Errorf("%w: --%sheader is for registries", store.ErrUsage, t.prefix)
+	}
+	if err := isDirectory(ref, ref.String()); err != nil {
+		return nil, err
 	}
 	var s store.Store
 	var err error
@@ -129,6 +160,9 @@ func (a *app) within(ref store.Ref, t *targetFlags, sink store.Sink, do func(sto
 // openRegistry opens all repositories of a host, or of a directory or tar in
 // which each repository is a layout.
 func (a *app) openRegistry(ref store.Ref, t *targetFlags, sink store.Sink) (store.Registry, error) {
+	if err := isDirectory(ref, ref.String()); err != nil {
+		return nil, err
+	}
 	switch ref.Scheme {
 	case store.SchemeLayout:
 		return local.OpenLayouts(ref.Path, local.LayoutOptions{})
@@ -170,6 +204,9 @@ func (t *targetFlags) remoteOptions(a *app, sink store.Sink) (remote.Options, er
 		return opts, err
 	}
 	opts.Actions, opts.MountFrom, opts.Connections = t.actions, t.mountFrom, t.connections
+	if t.sends && !t.noCache {
+		opts.CacheDir = a.cacheDir()
+	}
 	opts.Events = sink
 	if t.progress.debug {
 		opts.Trace = a.streams.Err

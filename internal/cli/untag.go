@@ -39,8 +39,7 @@ result says its digest, so that it can be tagged again.`,
 	}
 	cmd.Flags().BoolVarP(&o.force, "force", "f", false, "do not mind when a tag is gone already")
 	o.actions = toDelete
-	o.targetFlags.register(cmd, &o.progressFlags, false)
-	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
+	o.targetFlags.register(a, cmd, &o.progressFlags, false)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)
 	return cmd
@@ -105,7 +104,10 @@ func untagFailed(ref store.Ref, done ui.UntagResult, err error) error {
 		err = fmt.Errorf("%w; removed before that: %s", err, strings.Join(names, ", "))
 	}
 	f := &failure{what: "untag " + ref.String(), ref: ref, err: err}
-	if isLost {
+	switch {
+	case errors.Is(err, store.ErrUnsupported) && !isLost:
+		f.do = "point the tag at something else, or delete the manifest with all of its tags (`manifest delete`)"
+	case isLost:
 		f.do = "push or copy the manifest again under the tags that it needs, and do not remove single tags in this registry"
 	}
 	return f

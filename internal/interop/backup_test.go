@@ -51,3 +51,21 @@ func TestBackup(t *testing.T) {
 		}
 	})
 }
+
+// CNCF Distribution lists repositories in its catalog that it then does not know:
+// one that lost its last manifest, or that never had one. A backup of all of it
+// tells that, and is done.
+func TestBackupOfAllDistribution(t *testing.T) {
+	host, at := startDebian(t), run{dir: t.TempDir()}
+	write(t, at.dir, map[string]string{"a": "a\n"})
+	at.ok(t, "push", host+"/kept:v1", "a")
+	at.ok(t, "blob", "push", host+"/blobs", "a")
+	at.ok(t, "push", host+"/dead:v1", "a")
+	at.ok(t, "manifest", "delete", "--force", host+"/dead:v1")
+	out := at.ok(t, "backup", "--all", host, "-o", "all")
+	for _, want := range []string{`"` + host + `/kept" to "all"`, `Skipped "` + host + `/blobs": no tags`, `Skipped "` + host + `/dead": no tags`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the result does not say %q:\n%s", want, out)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	stet = filepath.Join(dir, "stet")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", stet, "./cmd/stet")
+	build := exec.Command("go", "build", "-trimpath", "-gcflags=github.com/stet-oci/stet/...=-l", "-ldflags", "-s -w", "-o", stet, "./cmd/stet")
 	build.Dir = filepath.Join("..", "..")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

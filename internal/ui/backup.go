@@ -12,6 +12,7 @@ type KeptRepository struct {
 	Name       string          `json:"name"`       // in the backup; "" where that is one repository
 	Tags       List[CopiedTag] `json:"tags"`
 	Copied     int             `json:"copied"`
+	WouldCopy  int             `json:"wouldCopy,omitempty"` // of a dry run
 	Exist      int             `json:"exist"`
 	Failed     int             `json:"failed"`
 	Referrers  int             `json:"referrers"`
@@ -57,7 +58,9 @@ func (r BackupResult) BackupText(out io.Writer) error {
 	var l lines
 	for _, k := range r.Repositories {
 		done, all := k.Copied+k.Exist, len(k.Tags)
-		if done == all && k.Error == "" {
+		if all == 0 && k.Error == "" {
+			l.add(fmt.Sprintf("Skipped %q: no tags", k.Repository))
+		} else if done == all && k.Error == "" {
 			l.add(fmt.Sprintf("Successfully backed up %d tag(s) from %q to %q in %s.", done, k.Repository, r.Path, span(k.Took)))
 		} else {
 			l.add(fmt.Sprintf("Backed up %d of %d tag(s) from %q to %q", done, all, k.Repository, r.Path))
@@ -70,9 +73,12 @@ func (r BackupResult) BackupText(out io.Writer) error {
 func (r BackupResult) RestoreText(out io.Writer) error {
 	var l lines
 	for _, k := range r.Repositories {
-		done, all := k.Copied+k.Exist, len(k.Tags)
+		done, all := k.Copied+k.WouldCopy+k.Exist, len(k.Tags)
+		whole := done == all && k.Error == ""
 		switch {
-		case done != all || k.Error != "":
+		case r.DryRun && !whole:
+			l.add(fmt.Sprintf("Dry run: %d of %d tag(s) would be restored to %q (no data pushed)", done, all, k.Repository))
+		case !whole:
 			l.add(fmt.Sprintf("Restored %d of %d tag(s) to %q", done, all, k.Repository))
 		case r.DryRun:
 			l.add(fmt.Sprintf("Dry run complete: %d tag(s) would be restored to %q (no data pushed)", done, k.Repository))
@@ -100,6 +106,8 @@ func (k *KeptRepository) Add(t CopiedTag) {
 		k.Exist++
 	case OutcomeCopied:
 		k.Copied++
+	case OutcomeWould:
+		k.WouldCopy++
 	}
 	k.Tags = append(k.Tags, t)
 }

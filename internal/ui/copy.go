@@ -30,6 +30,8 @@ const (
 	OutcomeCopied Outcome = "copied"
 	OutcomeExists Outcome = "exists"
 	OutcomeFailed Outcome = "failed"
+	// Of a dry run: it is not there, and would be copied.
+	OutcomeWould Outcome = "would-copy"
 )
 
 // CopiedTag is a tag of cp --all-tags.
@@ -48,6 +50,7 @@ type CopyAllResult struct {
 	Destination string          `json:"destination"` // "host/repository"
 	Tags        List[CopiedTag] `json:"tags"`
 	Copied      int             `json:"copied"`
+	WouldCopy   int             `json:"wouldCopy,omitempty"` // of a dry run
 	Exist       int             `json:"exist"`
 	Failed      int             `json:"failed"`
 	Counts      Counts          `json:"counts"`
@@ -78,6 +81,9 @@ func (r *CopyAllResult) Add(tag string, d store.Descriptor, exists bool, err err
 	case exists:
 		t.Outcome = OutcomeExists
 		r.Exist++
+	case r.DryRun:
+		t.Outcome = OutcomeWould
+		r.WouldCopy++
 	default:
 		t.Outcome = OutcomeCopied
 		r.Copied++
@@ -92,7 +98,7 @@ func (r CopyAllResult) Text(out io.Writer) error {
 	if r.DryRun {
 		copied = "Would copy"
 	}
-	verbs := map[Outcome]string{OutcomeCopied: copied, OutcomeExists: "Exists", OutcomeFailed: "Failed"}
+	verbs := map[Outcome]string{OutcomeCopied: copied, OutcomeWould: copied, OutcomeExists: "Exists", OutcomeFailed: "Failed"}
 	for _, t := range r.Tags {
 		words := []string{verbs[t.Outcome], t.Tag}
 		if t.Digest != "" {
@@ -100,7 +106,7 @@ func (r CopyAllResult) Text(out io.Writer) error {
 		}
 		l.add(words...)
 	}
-	l.add(copied, fmt.Sprintf("[%s] %s => [%s] %s: %d tags; %d exist, %d failed", r.from.Scheme, r.from.Display(), r.to.Scheme, r.to.Display(), r.Copied, r.Exist, r.Failed))
+	l.add(copied, fmt.Sprintf("[%s] %s => [%s] %s: %d tags; %d exist, %d failed", r.from.Scheme, r.from.Display(), r.to.Scheme, r.to.Display(), r.Copied+r.WouldCopy, r.Exist, r.Failed))
 	if r.DryRun {
 		l.add(fmt.Sprintf("Would send: %d blobs, %d bytes; %d manifests", r.Counts.Sent, r.Counts.Bytes, r.Counts.Manifests))
 	}

@@ -52,6 +52,7 @@ type change struct {
 type fold struct {
 	waiting []*blob // planned, and not begun
 	running []*blob // in the order in which they began
+	hashing []*blob // read for their digests, which moves nothing
 	done    int     // blobs that arrived
 	bytes   int64   // bytes of blobs that were sent
 	arrived map[digest.Digest]bool
@@ -77,6 +78,10 @@ func (f *fold) apply(e store.Event, now time.Time) change {
 	switch e.Kind {
 	case store.Planned:
 		f.waiting = append(f.waiting, &blob{desc: e.Desc, name: e.Name})
+	case store.Hashing:
+		c.step, c.blob = f.hash(e, now)
+	case store.Hashed:
+		f.hashing = slices.DeleteFunc(f.hashing, func(b *blob) bool { return b.name == e.Name })
 	case store.Start:
 		c.step, c.blob = f.begin(e, now)
 	case store.Advance:
@@ -100,6 +105,18 @@ func (f *fold) apply(e store.Event, now time.Time) change {
 		c.step = noted
 	}
 	return c
+}
+
+// hash notes that content is read for its digest. It has no other name yet than
+// that of its file.
+func (f *fold) hash(e store.Event, now time.Time) (step, *blob) {
+	if i := slices.IndexFunc(f.hashing, func(b *blob) bool { return b.name == e.Name }); i >= 0 {
+		f.hashing[i].moved += e.Bytes
+		return nothing, f.hashing[i]
+	}
+	b := &blob{desc: e.Desc, name: e.Name, moved: e.Bytes, since: now}
+	f.hashing = append(f.hashing, b)
+	return began, b
 }
 
 func (f *fold) begin(e store.Event, now time.Time) (step, *blob) {

@@ -64,10 +64,18 @@ func ParseFormat(flag, templateFlag string, kinds ...Kind) (Format, error) {
 	}
 	var err error
 	if f.parsed, err = parseTemplate(f.Template); err != nil {
-		return Format{}, fmt.Errorf("%w: %w", store.ErrUsage, err)
+		return Format{}, &TemplateError{err}
 	}
 	return f, nil
 }
+
+// TemplateError says what is wrong with a template. It is store.ErrUsage.
+type TemplateError struct{ Err error }
+
+func (e *TemplateError) Error() string { return store.ErrUsage.Error() + ": " + e.Err.Error() }
+
+// Unwrap makes it an ErrUsage beside what it is.
+func (e *TemplateError) Unwrap() []error { return []error{store.ErrUsage, e.Err} }
 
 func listed(kinds []Kind) string {
 	var names []string
@@ -98,7 +106,7 @@ func Print(out io.Writer, f Format, value any, text func(io.Writer) error) error
 		// In one piece: a template that fails half way has written nothing.
 		var b bytes.Buffer
 		if err := f.parsed.execute(&b, data); err != nil {
-			return fmt.Errorf("%w: %w", store.ErrUsage, err)
+			return &TemplateError{err}
 		}
 		_, err = out.Write(b.Bytes())
 		return err

@@ -33,10 +33,10 @@ func (j *jsonLines) event(e store.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch e.Kind {
-	case store.Advance:
+	case store.Advance, store.Hashing:
 		j.advance(e, time.Now())
 		return
-	case store.Done, store.Failed:
+	case store.Done, store.Failed, store.Hashed:
 		j.release(func(h *heldAdvance) bool { return sameBlob(h.event, e) })
 	}
 	j.write(e)
@@ -44,7 +44,7 @@ func (j *jsonLines) event(e store.Event) {
 
 func (j *jsonLines) advance(e store.Event, now time.Time) {
 	for _, h := range j.held {
-		if !sameBlob(h.event, e) {
+		if h.event.Kind != e.Kind || !sameBlob(h.event, e) {
 			continue
 		}
 		h.event.Bytes += e.Bytes

@@ -39,9 +39,14 @@ func VerifyVerbs() Verbs {
 	return Verbs{Start: "Verifying", Sent: "Verified", Present: "Found", Again: "Found", Mounted: "Found"}
 }
 
+// hashingVerb is the verb of content that is read for its digest alone.
+const hashingVerb = "Hashing"
+
 // verb is the verb of a change that has a line, or "".
 func (v Verbs) verb(c change) string {
 	switch {
+	case c.step == began && c.event.Kind == store.Hashing:
+		return hashingVerb
 	case c.step == began:
 		return v.Start
 	case c.step == failed:
@@ -103,6 +108,10 @@ func note(program string, e store.Event) string {
 	return about + "warning: " + Escape(e.Text)
 }
 
+// IsDetail says whether a fallback is one of how bytes travel, which changes
+// neither what is stored nor what else works (docs/decisions/0007-fallbacks.md).
+func IsDetail(choice string) bool { return choice == "post-put" }
+
 // fallbackTold says what was done instead, for the choices of design §6.
 func fallbackTold(choice string) string {
 	switch choice {
@@ -114,6 +123,8 @@ func fallbackTold(choice string) string {
 		return "uploaded with two requests instead of one"
 	case "hash-first":
 		return "hashed before the upload instead of during it"
+	case "one-put":
+		return "uploaded in one request, which cannot be gone on with"
 	case "chunks":
 		return "uploaded in chunks"
 	}

@@ -188,18 +188,27 @@ func (l *live) below(now time.Time, width int) []string {
 	f := l.fold
 	moved, total := f.moved()
 	rate := l.speed.rate(now, moved)
-	if len(f.running) == 0 || now.Sub(l.started) < firstFrame {
+	if len(f.running)+len(f.hashing) == 0 || now.Sub(l.started) < firstFrame {
 		return nil
 	}
 	// Bars take what leaves room for the total and for the line above them.
 	room := max(1, l.streams.Height()-2)
 	var lines []string
+	for _, b := range f.hashing {
+		speed := b.speed.rate(now, b.has())
+		if now.Sub(b.since) >= firstFrame && len(lines) < room {
+			lines = append(lines, bar(hashingVerb+" "+Escape(b.name), b.has(), b.desc.Size, speed, width))
+		}
+	}
 	for _, b := range f.running {
 		speed := b.speed.rate(now, b.has())
 		if now.Sub(b.since) < firstFrame || len(lines) == room {
 			continue
 		}
 		lines = append(lines, bar(l.barName(b, width), b.has(), b.desc.Size, speed, width))
+	}
+	if len(f.running) == 0 {
+		return lines
 	}
 	name := fmt.Sprintf("%s %d/%d", l.verbs.Start, f.done, f.known())
 	return append(lines, bar(name, moved, total, rate, width))

@@ -237,3 +237,28 @@ func TestRateForgets(t *testing.T) {
 		t.Errorf("after a retry: %d, want 0", got)
 	}
 }
+
+// Content that is hashed before anything moves has a bar, and no place in the
+// total; its end leaves nothing behind.
+func TestHashingIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, scr := terminal(80)
+		sink, finish := Progress(ModeLive, PushVerbs(), s)
+		e := store.Event{Kind: store.Hashing, Name: "big.bin", Desc: store.Descriptor{Size: 100}}
+		sink(e)
+		time.Sleep(400 * time.Millisecond)
+		e.Bytes = 45
+		sink(e)
+		time.Sleep(200 * time.Millisecond)
+		if got := scr.String(); !strings.Contains(got, "Hashing big.bin") || !strings.Contains(got, " 45% ") || strings.Contains(got, "Uploading") {
+			t.Errorf("while it is hashed there is\n%s", got)
+		}
+		sink(store.Event{Kind: store.Hashed, Name: "big.bin", Desc: e.Desc})
+		sink(store.Event{Kind: store.Done, Name: "big.bin", Desc: store.Descriptor{Digest: d1, Size: 100}, How: store.Present})
+		time.Sleep(200 * time.Millisecond)
+		finish()
+		if got := scr.String(); strings.Contains(got, "Hashing") || !strings.HasPrefix(got, "Exists ") {
+			t.Errorf("at the end there is\n%s", got)
+		}
+	})
+}

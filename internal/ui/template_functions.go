@@ -2,6 +2,8 @@ package ui
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,41 +54,57 @@ func (a arguments) int64(i int) int64 {
 	return n
 }
 
-// functions are what a template may call: those of text/template, and these.
-// Names and order of arguments are those which templates for ORAS use:
-//
-//	toJson V            V as JSON in one line
-//	toPrettyJson V      V as JSON, indented
-//	join SEP LIST       the values of LIST with SEP between them
-//	splitList SEP S     the parts of S
-//	replace OLD NEW S   S with every OLD replaced
-//	trimPrefix PRE S    S without PRE at its beginning
-//	hasPrefix PRE S     whether S begins with PRE
-//	upper S, lower S    S in capitals, in small letters
-//	default D V         V, or D where V is missing or empty
-//	short DIGEST        the first twelve digits of a digest
-//	size N              N bytes for people, as in 28.6MB
-//
-// None of them reads the environment, a file or the clock.
+// added are the functions beside those of text/template. Names and order of
+// arguments are those which templates for ORAS use. None of them reads the
+// environment, a file or the clock.
+func added() []addedFunction {
+	return []addedFunction{
+		{"toJson V", "V as JSON in one line", "v", func(a arguments) (any, error) { return jsonText(a[0], "") }},
+		{"toPrettyJson V", "V as JSON, indented", "v", func(a arguments) (any, error) { return jsonText(a[0], "  ") }},
+		{"join SEP LIST", "the values of LIST with SEP between them", "sv", func(a arguments) (any, error) { return join(a.text(0), a[1]) }},
+		{"splitList SEP S", "the parts of S", "ss", func(a arguments) (any, error) { return strings.Split(a.text(1), a.text(0)), nil }},
+		{"replace OLD NEW S", "S with every OLD replaced", "sss", func(a arguments) (any, error) { return strings.ReplaceAll(a.text(2), a.text(0), a.text(1)), nil }},
+		{"trimPrefix PRE S", "S without PRE at its beginning", "ss", func(a arguments) (any, error) { return strings.TrimPrefix(a.text(1), a.text(0)), nil }},
+		{"hasPrefix PRE S", "whether S begins with PRE", "ss", func(a arguments) (any, error) { return strings.HasPrefix(a.text(1), a.text(0)), nil }},
+		{"upper S", "S in capitals", "s", func(a arguments) (any, error) { return strings.ToUpper(a.text(0)), nil }},
+		{"lower S", "S in small letters", "s", func(a arguments) (any, error) { return strings.ToLower(a.text(0)), nil }},
+		{"default D V", "V, or D where V is missing or empty", "vv", func(a arguments) (any, error) { return orDefault(a[0], a[1]), nil }},
+		{"short DIGEST", "the first twelve digits of a digest", "s", func(a arguments) (any, error) { return short(digest.Digest(a.text(0))), nil }},
+		{"size N", "N bytes for people, as in 28.6MB", "n", func(a arguments) (any, error) { return Size(a.int64(0)), nil }},
+	}
+}
+
+// addedFunction is a function with its help.
+type addedFunction struct {
+	use, help string
+	params    string // as in function
+	call      func(a arguments) (any, error)
+}
+
+func (f addedFunction) name() string {
+	name, _, _ := strings.Cut(f.use, " ")
+	return name
+}
+
+// functions are what a template may call: those of text/template, and the added.
 func functions() map[string]function {
 	all := builtins()
-	for name, f := range map[string]function{
-		"toJson":       {params: "v", call: func(a arguments) (any, error) { return jsonText(a[0], "") }},
-		"toPrettyJson": {params: "v", call: func(a arguments) (any, error) { return jsonText(a[0], "  ") }},
-		"join":         {params: "sv", call: func(a arguments) (any, error) { return join(a.text(0), a[1]) }},
-		"splitList":    {params: "ss", call: func(a arguments) (any, error) { return strings.Split(a.text(1), a.text(0)), nil }},
-		"replace":      {params: "sss", call: func(a arguments) (any, error) { return strings.ReplaceAll(a.text(2), a.text(0), a.text(1)), nil }},
-		"trimPrefix":   {params: "ss", call: func(a arguments) (any, error) { return strings.TrimPrefix(a.text(1), a.text(0)), nil }},
-		"hasPrefix":    {params: "ss", call: func(a arguments) (any, error) { return strings.HasPrefix(a.text(1), a.text(0)), nil }},
-		"upper":        {params: "s", call: func(a arguments) (any, error) { return strings.ToUpper(a.text(0)), nil }},
-		"lower":        {params: "s", call: func(a arguments) (any, error) { return strings.ToLower(a.text(0)), nil }},
-		"default":      {params: "vv", call: func(a arguments) (any, error) { return orDefault(a[0], a[1]), nil }},
-		"short":        {params: "s", call: func(a arguments) (any, error) { return short(digest.Digest(a.text(0))), nil }},
-		"size":         {params: "n", call: func(a arguments) (any, error) { return Size(a.int64(0)), nil }},
-	} {
-		all[name] = f
+	for _, f := range added() {
+		all[f.name()] = function{params: f.params, call: f.call}
 	}
 	return all
+}
+
+// TemplateFunctions lists what templates may call, one a line: the added
+// functions with what they give, and the names of those of text/template.
+func TemplateFunctions() string {
+	var b strings.Builder
+	for _, f := range added() {
+		fmt.Fprintf(&b, "  %-19s %s\n", f.use, f.help)
+	}
+	names := slices.Sorted(maps.Keys(builtins()))
+	half := len(names) / 2
+	return b.String() + "  and those of Go: " + strings.Join(names[:half], ", ") + ",\n  " + strings.Join(names[half:], ", ")
 }
 
 func jsonText(v any, indent string) (string, error) {

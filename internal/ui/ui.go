@@ -81,6 +81,15 @@ func System(stdin, stdout, stderr *os.File, getenv func(string) string) *Streams
 		}
 		return w, h
 	}
+	if s.OutTTY {
+		s.out.columns = func() int {
+			w, _, err := term.GetSize(int(stdout.Fd()))
+			if err != nil || w <= 0 {
+				return defaultWidth
+			}
+			return w
+		}
+	}
 	s.Width = func() int { w, _ := size(); return w }
 	s.Height = func() int { _, h := size(); return h }
 	return s
@@ -118,9 +127,11 @@ func colored(env func(string) string, tty bool) bool {
 
 // firstError writes through and remembers the first error.
 type firstError struct {
-	w   io.Writer
-	mu  sync.Mutex
-	err error
+	w io.Writer
+	// columns is how wide the terminal behind w is; nil where there is none.
+	columns func() int
+	mu      sync.Mutex
+	err     error
 }
 
 func (f *firstError) Write(p []byte) (int, error) {

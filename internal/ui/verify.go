@@ -39,9 +39,9 @@ type VerifyResult struct {
 	ref store.Ref
 }
 
-// NewVerifyResult tells of what ref names. What was found is added.
-func NewVerifyResult(ref store.Ref, notes Notes) VerifyResult {
-	return VerifyResult{Reference: ref.String(), Notes: notes, ref: ref}
+// NewVerifyResult tells of what ref names. What was found, and the notes, are added.
+func NewVerifyResult(ref store.Ref) VerifyResult {
+	return VerifyResult{Reference: ref.String(), ref: ref}
 }
 
 // Text writes the faults, each with where it is and why it is one, and the sum.

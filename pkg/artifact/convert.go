@@ -43,7 +43,7 @@ func IsArtifactManifest(mediaType string) bool {
 // name twice, is ErrInvalid.
 func ToImage(m store.Manifest, opts ConvertOptions) (store.Manifest, error) {
 	if !IsArtifactManifest(m.MediaType) {
-		return m, fmt.Errorf("%w: %s is a %s, not an artifact manifest", store.ErrUsage, m.Digest, m.MediaType)
+		return m, fmt.Errorf("%w: %s is of type %s, not an artifact manifest", store.ErrUsage, m.Digest, m.MediaType)
 	}
 	if _, err := store.ParseOutline(m); err != nil {
 		return m, err

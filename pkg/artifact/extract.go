@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -40,7 +39,7 @@ func (u *unpacking) extract(ctx context.Context, t *target) error {
 	if err := t.root.Mkdir(stage, 0o777); err != nil {
 		return err
 	}
-	x := &extraction{target: t, buf: make([]byte, copyBuffer), lastDir: t.stage}
+	x := newExtraction(t)
 	seen := entries{}
 	err := u.eachEntry(ctx, t, sum, func(h *tar.Header, rel string, r io.Reader) error {
 		if err := seen.add(h, rel, t.title); err != nil {
@@ -48,6 +47,9 @@ func (u *unpacking) extract(ctx context.Context, t *target) error {
 		}
 		return x.write(h, rel, r)
 	})
+	if failed := x.wait(); failed != nil { // at an entry that came before any other fault
+		return failed
+	}
 	if err == nil && verifier != nil && !verifier.Verified() {
 		err = fmt.Errorf("%w: the tar is not %s, which %s names", store.ErrMismatch, want, AnnotationContentDigest)
 	}
@@ -69,7 +71,10 @@ func (u *unpacking) eachEntry(ctx context.Context, t *target, sum io.Writer, vis
 	defer plain.Close()
 	maxBytes := orDefault(u.MaxUnpacked, DefaultMaxUnpacked)
 	maxEntries := orDefault(u.MaxEntries, DefaultMaxEntries)
-	limited := &limitedReader{ctx: ctx, r: io.TeeReader(plain, sum), left: maxBytes, limit: maxBytes}
+	// Decompressing and hashing go ahead of whoever makes files of it.
+	content := newAhead(io.TeeReader(plain, sum))
+	defer content.Close()
+	limited := &limitedReader{ctx: ctx, r: content, left: maxBytes, limit: maxBytes}
 	tr := tar.NewReader(limited)
 	var total int64
 	for n := 1; ; n++ {
@@ -213,94 +218,4 @@ func (seen entries) add(h *tar.Header, rel, title string) error {
 		return nil
 	}
 	return fail("it is a device, a pipe or of an unknown type (%q)", h.Typeflag)
-}
-
-// extraction writes entries into the stage of a target, which begins empty. So
-// what is in the way of one is another entry of the same tar, and there is no
-// link to write through: entries.add refuses what lies below one.
-type extraction struct {
-	*target
-	buf     []byte
-	lastDir string // known to be a directory
-}
-
-// closedDir is a directory whose mode lacks a right of its owner. It gets that
-// mode when it is in its place.
-type closedDir struct {
-	rel  string // below the directory that is unpacked
-	mode fs.FileMode
-}
-
-// write makes one entry. Set-id and sticky bits are dropped, and the umask
-// applies as to any new file.
-func (x *extraction) write(h *tar.Header, rel string, r io.Reader) error {
-	name := path.Join(x.stage, rel)
-	mode := h.FileInfo().Mode().Perm()
-	if h.Typeflag == tar.TypeDir {
-		if mode&0o700 != 0o700 {
-			x.closed = append(x.closed, closedDir{rel, mode})
-		}
-		return x.makeDir(name, mode|0o700)
-	}
-	if err := x.makeDir(path.Dir(name), 0o777); err != nil {
-		return err
-	}
-	err := x.create(filepath.FromSlash(name), h, r)
-	if errors.Is(err, fs.ErrExist) {
-		return sameName(h.Name)
-	}
-	return err
-}
-
-// sameName is ErrExists for an entry whose name the file system takes for that
-// of another one, because it does not tell upper from lower case, for example.
-func sameName(name string) error {
-	return fmt.Errorf("%w: entry %q: here its name is that of another entry", store.ErrExists, name)
-}
-
-func (x *extraction) create(local string, h *tar.Header, r io.Reader) error {
-	switch h.Typeflag {
-	case tar.TypeSymlink:
-		return x.root.Symlink(h.Linkname, local)
-	case tar.TypeLink:
-		rel, err := entryPath(h.Linkname, x.title)
-		if err != nil {
-			return err
-		}
-		return x.root.Link(filepath.FromSlash(path.Join(x.stage, rel)), local)
-	}
-	f, err := x.root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, h.FileInfo().Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, r, x.buf)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	// Time zero means that the packer kept none.
-	if err == nil && h.ModTime.Unix() > 0 {
-		err = x.root.Chtimes(local, h.ModTime, h.ModTime)
-	}
-	return err
-}
-
-// makeDir makes a directory and those above it, up to the stage.
-func (x *extraction) makeDir(name string, mode fs.FileMode) error {
-	if name == x.stage || name == x.lastDir {
-		return nil
-	}
-	if err := x.makeDir(path.Dir(name), 0o777); err != nil {
-		return err
-	}
-	local := filepath.FromSlash(name)
-	err := x.root.Mkdir(local, mode)
-	if errors.Is(err, fs.ErrExist) {
-		info, statErr := x.root.Lstat(local)
-		if statErr == nil && !info.IsDir() {
-			return sameName(strings.TrimPrefix(name, x.stage+"/"))
-		}
-		err = statErr
-	}
-	x.lastDir = name
-	return err
 }

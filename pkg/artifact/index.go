@@ -181,7 +181,7 @@ func setFields(raw []byte, e IndexEdit) (_ []byte, err error) {
 // entriesOf are the entries of an index, which has to be one.
 func entriesOf(m store.Manifest) ([]indexEntry, error) {
 	if !IsIndex(m.MediaType) {
-		return nil, fmt.Errorf("%w: %s is a %s, not an index", store.ErrUsage, m.Digest, m.MediaType)
+		return nil, fmt.Errorf("%w: %s is of type %s, not an index", store.ErrUsage, m.Digest, m.MediaType)
 	}
 	o, err := store.ParseOutline(m)
 	if err != nil {

@@ -108,7 +108,7 @@ func finish(t *testing.T, r PackRequest) store.Manifest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	descs, err := p.Hash(context.Background())
+	descs, err := p.Hash(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/stet-oci/stet/pkg/store"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -107,6 +107,11 @@ func (p *Package) addConfig(r PackRequest) error {
 	}
 	p.hasConfig = true
 	l := layer{base: store.Descriptor{MediaType: mediaType, Annotations: r.Annotations[AnnotationsConfig]}}
+	if r.Config != nil && filepath.Clean(r.Config.Path) == os.DevNull {
+		// The idiom of ORAS for a config of a type and without content.
+		p.add(store.NewBlob(mediaType, nil), l)
+		return nil
+	}
 	if r.Config != nil {
 		info, at, err := r.stat(*r.Config)
 		if err != nil {
@@ -135,25 +140,14 @@ func (p *Package) addConfig(r PackRequest) error {
 }
 
 // Hash reads every blob and gives the descriptors that a store would report,
-// without storing anything.
-func (p *Package) Hash(ctx context.Context) ([]store.Descriptor, error) {
+// without storing anything. sink hears how far it is.
+func (p *Package) Hash(ctx context.Context, sink store.Sink) ([]store.Descriptor, error) {
 	descs := make([]store.Descriptor, len(p.Blobs))
-	buf := make([]byte, copyBuffer)
 	for i, b := range p.Blobs {
-		descs[i] = b.Descriptor
-		rc, err := b.Open(ctx, 0)
-		if err != nil {
+		var err error
+		if descs[i], err = store.HashBlob(ctx, b, sink); err != nil {
 			return nil, err
 		}
-		sum := digest.SHA256.Hash()
-		size, err := io.CopyBuffer(sum, struct{ io.Reader }{rc}, buf)
-		if closeErr := rc.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return nil, err
-		}
-		descs[i].Digest, descs[i].Size = digest.NewDigest(digest.SHA256, sum), size
 	}
 	return descs, nil
 }

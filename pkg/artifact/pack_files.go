@@ -114,13 +114,26 @@ func (r PackRequest) stat(f File) (fs.FileInfo, string, error) {
 	case info.IsDir():
 		return info, at, nil
 	case !info.Mode().IsRegular():
-		return nil, "", fmt.Errorf("%w: %s is neither file nor directory (%s)", store.ErrUsage, at, info.Mode().Type())
+		return nil, "", fmt.Errorf("%w: %s is neither a file nor a directory, but %s", store.ErrUsage, at, special(info.Mode()))
 	}
 	file, err := os.Open(at) // may it be read?
 	if err != nil {
 		return nil, "", err
 	}
 	return info, at, file.Close()
+}
+
+// special says in words what is no file and no directory.
+func special(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "something else"
 }
 
 // colonHint helps who meant a name with a colon.

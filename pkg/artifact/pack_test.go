@@ -240,7 +240,7 @@ func TestFileOffset(t *testing.T) {
 	if _, err := p.Finish(nil); !errors.Is(err, store.ErrUsage) {
 		t.Errorf("Finish without descriptors: %v", err)
 	}
-	descs, _ := p.Hash(context.Background())
+	descs, _ := p.Hash(context.Background(), nil)
 	descs[1].Size++
 	if _, err := p.Finish(descs); !errors.Is(err, store.ErrMismatch) {
 		t.Errorf("Finish with another size: %v", err)

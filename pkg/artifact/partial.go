@@ -100,6 +100,10 @@ func (p *partial) take() (bool, error) {
 		// Before the lock was ours, its owner may have renamed or removed it.
 		now, err := p.root.Lstat(name)
 		opened, statErr := f.Stat()
+		if statErr == nil && before != nil && !isOurs(opened) {
+			f.Close()
+			return false, nil // its name can be foreseen, and others may write into the directory
+		}
 		if err == nil && statErr == nil && now.Mode().IsRegular() && os.SameFile(now, opened) {
 			p.file = f
 			return true, nil
@@ -109,7 +113,7 @@ func (p *partial) take() (bool, error) {
 	return false, nil
 }
 
-// fill makes the file the content of blob. What a dead process left is kept
+// fill makes the file the content of blob, proven but not yet synced. What a dead process left is kept
 // when the whole then has the digest; otherwise it starts over, once.
 func (p *partial) fill(ctx context.Context, blob store.Blob, want store.Descriptor) error {
 	sum := want.Digest.Algorithm().Hash()
@@ -174,7 +178,7 @@ func (p *partial) appendFrom(ctx context.Context, blob store.Blob, want store.De
 	if got := digest.NewDigest(want.Digest.Algorithm(), sum); got != want.Digest {
 		return fmt.Errorf("%w: expected %s, got %s", store.ErrMismatch, want.Digest, got)
 	}
-	return p.file.Sync()
+	return nil
 }
 
 // copyContext copies at most limit bytes; one more is ErrMismatch. It stops
@@ -201,6 +205,9 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader, limit int64) (in
 		}
 	}
 }
+
+// sync makes the content last, as it must before it has its final name.
+func (p *partial) sync() error { return p.file.Sync() }
 
 // commit gives the file its final name; a file or link of that name is
 // replaced.

@@ -278,7 +278,7 @@ func TestTarballChanged(t *testing.T) {
 		if err := change(dir); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.Hash(context.Background()); !errors.Is(err, store.ErrChanged) {
+		if _, err := p.Hash(context.Background(), nil); !errors.Is(err, store.ErrChanged) {
 			t.Errorf("%s: %v, want ErrChanged", name, err)
 		}
 	}
@@ -290,7 +290,7 @@ func TestTarballMixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	descs, err := p.Hash(context.Background())
+	descs, err := p.Hash(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

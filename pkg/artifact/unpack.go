@@ -209,10 +209,13 @@ func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err e
 	if t.part, err = openPartial(t.root, t.name, t.desc.Digest); err != nil {
 		return err
 	}
-	if err := t.part.fill(ctx, blob, t.desc); err != nil || !t.unpack {
+	switch err := t.part.fill(ctx, blob, t.desc); {
+	case err != nil:
 		return err
+	case t.unpack: // the tar itself never gets a name
+		return u.extract(ctx, t)
 	}
-	return u.extract(ctx, t)
+	return t.part.sync()
 }
 
 // tell tells what became of a target.

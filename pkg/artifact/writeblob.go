@@ -53,6 +53,10 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 		}
 		return inDir(dir, err)
 	}
+	if err := p.sync(); err != nil {
+		p.discard()
+		return inDir(dir, err)
+	}
 	return inDir(dir, p.commit(name))
 }
 

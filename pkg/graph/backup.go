@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -31,58 +29,99 @@ type BackupResult struct {
 	Mended int // blobs and manifests that were damaged or gone, and were put again
 }
 
+// Kept is a repository of a backup.
+type Kept struct {
+	Name string // "" where the backup is of one
+	store.Store
+}
+
 // Backup copies repositories to where they are kept, and proves that they are
 // whole there. What it has proven while it wrote it is not read again.
 type Backup struct {
 	opts BackupOptions
+	*beside
 
 	mu     sync.Mutex
-	proven map[digest.Digest]bool
+	proven map[keptBlob]bool
 }
 
-// NewBackup begins a backup of one or many repositories.
-func NewBackup(opts BackupOptions) *Backup {
-	return &Backup{opts: opts, proven: map[digest.Digest]bool{}}
+// keptBlob is a blob in a repository. What another repository has under the same
+// digest may be another file, and damaged.
+type keptBlob struct {
+	repository string
+	digest     digest.Digest
+}
+
+// NewBackup begins a backup of one or many repositories. all lists those that the
+// backup has; nil is none. It is asked when a blob is first needed, and only once.
+func NewBackup(all func(context.Context) ([]Kept, error), opts BackupOptions) *Backup {
+	return &Backup{opts: opts, beside: newBeside(all), proven: map[keptBlob]bool{}}
 }
 
 func (b *Backup) copyOptions() CopyOptions {
-	return CopyOptions{Options: Options{Concurrency: b.opts.Concurrency, Events: b.opts.Events}, Referrers: b.opts.Referrers}
+	return CopyOptions{
+		Options:   Options{Concurrency: b.opts.Concurrency, Events: b.opts.Events},
+		Referrers: b.opts.Referrers, mend: true,
+		Together: true, // where it is kept is on this machine
+	}
+}
+
+func (b *Backup) isProven(repository string, d digest.Digest) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.proven[keptBlob{repository, d}]
+}
+
+func (b *Backup) markProven(repository string, d digest.Digest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.proven[keptBlob{repository, d}] = true
 }
 
 // Repository copies tags of src to dst, where they have the same names. A blob
-// that one of others has, the repositories beside dst, is taken from there: dst
-// can link it. Tags that are only at dst stay.
+// that a repository beside dst has is taken from there: dst can link it. Tags that
+// are only at dst stay.
 //
 // Then everything under the tags is read at dst. What is damaged or gone is
 // copied anew; what is not right then is ErrMismatch or ErrNotFound.
-func (b *Backup) Repository(ctx context.Context, src store.Reader, dst store.Store, others []store.Reader, tags []string) (BackupResult, error) {
+func (b *Backup) Repository(ctx context.Context, src store.Reader, dst Kept, tags []string) (BackupResult, error) {
 	var roots []Root
 	for _, tag := range tags {
 		roots = append(roots, Root{Ref: tag, Tags: []string{tag}})
 	}
-	to := proving{dst, b}
-	all, err := CopyAll(ctx, nearest{src, others}, to, roots, b.copyOptions())
-	res := BackupResult{AllResult: all}
+	b.add(dst)
+	k := &keeping{Backup: b, src: src, to: dst.Name, dst: proving{dst.Store, b, dst.Name}}
+	all, err := CopyAll(ctx, nearest{src, k, false}, k.dst, roots, b.copyOptions())
+	k.res.AllResult = all
 	var some *FailedError
 	if err != nil && !errors.As(err, &some) {
-		return res, err
+		return k.res, err
 	}
-	for batch := range slices.Chunk(res.Roots, batchSize) {
-		if err := b.proveBatch(ctx, src, &proof{Backup: b, dst: to}, batch, &res); err != nil {
-			return res, err
+	for batch := range slices.Chunk(k.res.Roots, batchSize) {
+		if err := k.finish(ctx, batch); err != nil {
+			return k.res, err
 		}
 	}
-	return res, failedOf(res.Roots)
+	return k.res, failedOf(k.res.Roots)
 }
 
-// proveBatch proves what was copied, and mends it once.
-func (b *Backup) proveBatch(ctx context.Context, src store.Reader, p *proof, batch []RootResult, res *BackupResult) error {
+// keeping is a Backup at work on one repository.
+type keeping struct {
+	*Backup
+	src store.Reader
+	to  string // the name of dst
+	dst proving
+	res BackupResult
+}
+
+// finish proves what was copied, and mends it once.
+func (k *keeping) finish(ctx context.Context, batch []RootResult) error {
+	p := &proof{keeping: k}
 	if err := p.prove(ctx, copied(batch)); err != nil {
 		return err
 	}
 	if len(p.bad) > 0 || slices.ContainsFunc(batch, func(r RootResult) bool { return damagedThere(r.Err) }) {
-		n, err := b.mend(ctx, src, p, batch)
-		res.Mended += n
+		err := k.mend(ctx, p.bad, batch)
 		if err == nil {
 			err = p.prove(ctx, copied(batch))
 		}
@@ -91,9 +130,9 @@ func (b *Backup) proveBatch(ctx context.Context, src store.Reader, p *proof, bat
 		}
 	}
 	for _, bad := range p.bad {
-		return fail(Destination, "prove", bad.desc, bad.err)
+		return failAt(Destination, "prove", bad.desc, bad.err)
 	}
-	res.Reread += p.reread
+	k.res.Reread += p.reread
 	return nil
 }
 
@@ -114,191 +153,94 @@ func damagedThere(err error) bool {
 	return errors.As(err, &at) && at.Side == Destination && isDamage(err)
 }
 
-// mend puts anew what is bad, from the source alone: the copy beside it may be
-// the same damaged file. It counts what was.
-func (b *Backup) mend(ctx context.Context, src store.Reader, p *proof, batch []RootResult) (n int, err error) {
+// mend puts anew what is bad. A blob comes from a repository beside only where it
+// was proven: the others may have the same damaged file.
+func (k *keeping) mend(ctx context.Context, bad map[digest.Digest]badly, batch []RootResult) error {
 	var again []Root
 	var at []int // of batch
-	w := newWalk(src, WalkOptions{Referrers: b.opts.Referrers, Subjects: true, Concurrency: b.opts.Concurrency})
+	w := newWalk(k.src, WalkOptions{Referrers: k.opts.Referrers, Subjects: true, Concurrency: k.opts.Concurrency})
 	for i, r := range batch {
 		if r.Err == nil || damagedThere(r.Err) {
 			again, at = append(again, r.Root), append(at, i)
 			if err := w.run(ctx, r.Desc); err != nil {
-				return n, err
+				return err
 			}
 		}
 	}
 	for _, node := range w.finish() {
-		if _, err := p.dst.Manifest(ctx, node.Digest.String()); isDamage(err) {
-			n++
-			b.tell(node.Descriptor, err)
-			if err := p.dst.PutManifest(ctx, node.Manifest); err != nil {
-				return n, fail(Destination, "put manifest", node.Descriptor, err)
-			}
+		if err := k.mendManifest(ctx, node.Descriptor, func() (store.Manifest, error) { return node.Manifest, nil }); err != nil {
+			return err
 		}
 	}
-	for _, bad := range p.bad {
-		if bad.manifest {
+	if err := k.mendListed(ctx); err != nil {
+		return err
+	}
+	for _, b := range bad {
+		if b.manifest {
 			continue
 		}
-		n++
-		b.tell(bad.desc, bad.err)
-		if err := p.dst.DeleteBlob(ctx, bad.desc); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return n, fail(Destination, "delete blob", bad.desc, err)
+		k.mended(b.desc, b.err)
+		if err := k.dst.DeleteBlob(ctx, b.desc); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fail(Destination, "delete blob", b.desc, err)
 		}
 	}
-	opts := b.copyOptions()
+	opts := k.copyOptions()
 	opts.Force = true
-	all, err := CopyAll(ctx, src, p.dst, again, opts)
+	all, err := CopyAll(ctx, nearest{k.src, k, true}, k.dst, again, opts)
 	var some *FailedError
 	if err != nil && !errors.As(err, &some) {
-		return n, err
+		return err
 	}
 	for i, r := range all.Roots[:len(at)] {
 		batch[at[i]] = r
 	}
-	return n, nil
+	return nil
 }
 
-func (b *Backup) tell(d store.Descriptor, err error) {
-	b.opts.Events.Emit(store.Event{
+// mendManifest puts a manifest anew where that in the backup is damaged or gone.
+func (k *keeping) mendManifest(ctx context.Context, d store.Descriptor, read func() (store.Manifest, error)) error {
+	_, damage := k.dst.Manifest(ctx, d.Digest.String())
+	if !isDamage(damage) {
+		return nil
+	}
+	m, err := read()
+	if errors.Is(err, store.ErrNotFound) {
+		return fail(Destination, "read manifest", d, fmt.Errorf("it is damaged in the backup, and the source has it no more: %w", damage))
+	}
+	if err != nil {
+		return fail(Source, "read manifest", d, err)
+	}
+	k.mended(d, damage)
+	return fail(Destination, "put manifest", d, k.dst.PutManifest(ctx, m))
+}
+
+// mendListed mends what the backup lists beside what was asked for: who refers to
+// what can be told only where every manifest can be read. What is gone altogether
+// is not looked for, as of what was deleted at the source nothing is.
+func (k *keeping) mendListed(ctx context.Context) error {
+	if !k.opts.Referrers {
+		return nil
+	}
+	for d, err := range k.dst.Manifests(ctx) {
+		if err != nil {
+			return failAt(Destination, "list manifests", store.Descriptor{}, err)
+		}
+		if _, err := k.dst.Manifest(ctx, d.Digest.String()); errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		err := k.mendManifest(ctx, d, func() (store.Manifest, error) { return k.src.Manifest(ctx, d.Digest.String()) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mended counts what is put anew, and tells of it.
+func (k *keeping) mended(d store.Descriptor, err error) {
+	k.res.Mended++
+	k.opts.Events.Emit(store.Event{
 		Kind: store.Warning, Desc: d, Name: store.NameOf(d),
 		Text: fmt.Sprintf("%s is damaged in the backup (%v); it is fetched again", d.Digest, err),
 	})
-}
-
-// nearest is a source whose blobs come from elsewhere where they lie nearer.
-type nearest struct {
-	store.Reader
-	others []store.Reader
-}
-
-func (n nearest) Blob(ctx context.Context, d store.Descriptor) (store.Blob, error) {
-	for _, o := range n.others {
-		// With the size given, absence might be told only by Open.
-		b, err := o.Blob(ctx, store.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: store.UnknownSize})
-		if err == nil && (d.Size < 0 || b.Size == d.Size) {
-			return b, nil
-		}
-	}
-	return n.Reader.Blob(ctx, d)
-}
-
-// proving is a destination that keeps in mind what it proved while taking it.
-type proving struct {
-	store.Store
-	b *Backup
-}
-
-func (p proving) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
-	put, err := p.Store.PutBlob(ctx, b)
-	if err == nil && put.How == store.Sent {
-		p.b.mu.Lock()
-		defer p.b.mu.Unlock()
-		p.b.proven[put.Digest] = true
-	}
-	return put, err
-}
-
-// proof reads a backup.
-type proof struct {
-	*Backup
-	dst    proving
-	bad    map[digest.Digest]badly // guarded by mu
-	reread int
-}
-
-type badly struct {
-	desc     store.Descriptor
-	manifest bool
-	err      error
-}
-
-// note keeps what is damaged or gone; any other error ends the proof.
-func (p *proof) note(d store.Descriptor, manifest bool, err error) error {
-	if !isDamage(err) {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.bad[d.Digest] = badly{d, manifest, err}
-	return nil
-}
-
-// prove reads everything under the roots, but for what was proven.
-func (p *proof) prove(ctx context.Context, roots []RootResult) error {
-	p.bad = map[digest.Digest]badly{}
-	w := newWalk(p.dst, WalkOptions{Referrers: p.opts.Referrers, Subjects: true, Concurrency: p.opts.Concurrency})
-	w.failed = func(d store.Descriptor, err error) error { return p.note(d, true, err) }
-	var top []store.Descriptor
-	for _, r := range roots {
-		for _, tag := range r.Tags {
-			d, err := p.dst.Resolve(ctx, tag)
-			if err == nil && d.Digest != r.Desc.Digest {
-				err = store.Mismatch("the tag %q names %s, expected %s: somebody else writes this backup", tag, d.Digest, r.Desc.Digest)
-			}
-			if err != nil && p.note(r.Desc, true, err) != nil {
-				return fail(Destination, fmt.Sprintf("resolve %q", tag), store.Descriptor{}, err)
-			}
-		}
-		top = append(top, r.Desc)
-	}
-	if err := w.run(ctx, top...); err != nil {
-		return fail(Destination, "read", store.Descriptor{}, err)
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(p.copyOptions().limit())
-	seen := map[digest.Digest]bool{}
-	for _, n := range w.finish() {
-		for _, d := range n.Blobs() {
-			if !seen[d.Digest] {
-				seen[d.Digest] = true
-				group.Go(func() error { return p.blob(gctx, d) })
-			}
-		}
-	}
-	return group.Wait()
-}
-
-func (p *proof) blob(ctx context.Context, d store.Descriptor) error {
-	p.mu.Lock()
-	proven := p.proven[d.Digest]
-	p.mu.Unlock()
-	if proven {
-		return nil
-	}
-	err := p.readBlob(ctx, d)
-	if errors.Is(err, store.ErrNotFound) && len(d.URLs) > 0 {
-		return nil // a foreign layer, which CopyAll told of
-	}
-	if err != nil && p.note(d, false, err) != nil {
-		return fail(Destination, "read blob", d, err)
-	}
-	return nil
-}
-
-func (p *proof) readBlob(ctx context.Context, d store.Descriptor) error {
-	b, err := p.dst.Blob(ctx, store.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: store.UnknownSize})
-	if err != nil {
-		return err
-	}
-	if d.Size >= 0 && b.Size != d.Size {
-		return store.Mismatch("it has %d bytes, expected %d", b.Size, d.Size)
-	}
-	if p.opts.Shallow {
-		return nil
-	}
-	rc, err := store.VerifyBlob(b).Open(ctx, 0)
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
-	if _, err := io.Copy(io.Discard, rc); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.proven[d.Digest] = true
-	p.reread++
-	return nil
 }

@@ -1,7 +1,9 @@
 package graph_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +48,7 @@ func unlink(t *testing.T, dir string, d digest.Digest) {
 
 func backup(t *testing.T, src store.Reader, dir string, opts graph.BackupOptions, tags ...string) (graph.BackupResult, error) {
 	t.Helper()
-	return graph.NewBackup(opts).Repository(t.Context(), src, openLayout(t, dir), nil, tags)
+	return graph.NewBackup(nil, opts).Repository(t.Context(), src, graph.Kept{Store: openLayout(t, dir)}, tags)
 }
 
 // A first backup reads nothing twice: what it wrote it has proven. A second
@@ -143,33 +145,142 @@ func TestBackupTakesFromBeside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo := func(name string) store.Store {
+	repo := func(name string) graph.Kept {
 		s, err := reg.Repository(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return store.VerifyManifests(s)
+		return graph.Kept{Name: name, Store: store.VerifyManifests(s)}
+	}
+	begin := func() *graph.Backup {
+		return graph.NewBackup(func(context.Context) ([]graph.Kept, error) { return []graph.Kept{repo("a")}, nil }, graph.BackupOptions{})
 	}
 	src := newReads()
 	b := builder{t, src.Store}
 	b.image("shared", nil, "v1")
-	run := graph.NewBackup(graph.BackupOptions{})
-	if _, err := run.Repository(t.Context(), src, repo("a"), nil, []string{"v1"}); err != nil {
+	run := begin()
+	if _, err := run.Repository(t.Context(), src, repo("a"), []string{"v1"}); err != nil {
 		t.Fatal(err)
 	}
 	clear(src.counts)
-	res, err := run.Repository(t.Context(), src, repo("b"), []store.Reader{repo("a")}, []string{"v1"})
+	res, err := run.Repository(t.Context(), src, repo("b"), []string{"v1"})
 	layer := digest.FromString("shared")
-	if err != nil || res.Mounted != 2 || src.counts["blob "+layer.String()] != 0 {
+	if err != nil || res.Mounted != 2 || res.Reread != 0 || src.counts["blob "+layer.String()] != 0 {
 		t.Errorf("%+v, %v, read %v", res, err, src.counts)
 	}
 	spoil(t, filepath.Join(dir, "a"), layer) // which is the same file in b
-	res, err = graph.NewBackup(graph.BackupOptions{}).Repository(t.Context(), src, repo("c"), []store.Reader{repo("a")}, []string{"v1"})
+	res, err = begin().Repository(t.Context(), src, repo("c"), []string{"v1"})
 	if err != nil || res.Mended != 1 {
 		t.Errorf("%+v, %v", res, err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "c", "blobs", "sha256", layer.Encoded()))
 	if err != nil || string(raw) != "shared" {
 		t.Errorf("%q, %v", raw, err)
+	}
+	// The damaged file has two names. Each repository has its own mended, and the
+	// second links what was proven in the first.
+	clear(src.counts)
+	run = begin()
+	for _, name := range []string{"a", "b"} {
+		if res, err := run.Repository(t.Context(), src, repo(name), []string{"v1"}); err != nil || res.Mended != 1 {
+			t.Errorf("%s: %+v, %v", name, res, err)
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, name, "blobs", "sha256", layer.Encoded()))
+		if err != nil || string(raw) != "shared" {
+			t.Errorf("%s: %q, %v", name, raw, err)
+		}
+	}
+	if n := src.counts["blob "+layer.String()]; n != 1 {
+		t.Errorf("read %d times", n)
+	}
+}
+
+// A manifest that a tag names is mended whatever is wrong with it, and so is one
+// that nobody asked for where it keeps lists from being read; healthy tags go on.
+func TestBackupMendsRoots(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, dir string, d digest.Digest){
+		"other bytes": spoil, "another size": truncate, "gone": unlink,
+	} {
+		for _, tags := range [][]string{{"v1", "v2"}, {"v2"}} {
+			src, dir := newRecorder(), filepath.Join(t.TempDir(), "b")
+			b := builder{t, src}
+			first, second := b.image("one", nil, "v1"), b.image("two", nil, "v2")
+			b.image("sbom", &second)
+			opts := graph.BackupOptions{Referrers: true}
+			if _, err := backup(t, src, dir, opts, "v1", "v2"); err != nil {
+				t.Fatal(err)
+			}
+			harm(t, dir, first.Digest)
+			if res, err := backup(t, src, dir, opts, tags...); err != nil {
+				t.Errorf("%s, %v: %+v, %v", name, tags, res, err)
+			}
+			if _, err := openLayout(t, dir).Manifest(t.Context(), "v1"); err != nil && (name != "gone" || len(tags) == 2) {
+				t.Errorf("%s, %v: %v", name, tags, err)
+			}
+		}
+	}
+}
+
+// What cannot be mended because the source has it no more is said to be in the
+// backup, not in the source.
+func TestBackupBlamesTheBackup(t *testing.T) {
+	src, dir := newRecorder(), filepath.Join(t.TempDir(), "b")
+	b := builder{t, src}
+	first, second := b.image("one", nil, "v1"), b.image("two", nil, "v2")
+	b.image("sbom", &second)
+	opts := graph.BackupOptions{Referrers: true}
+	if _, err := backup(t, src, dir, opts, "v1", "v2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.DeleteManifest(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	truncate(t, dir, first.Digest)
+	_, err := backup(t, src, dir, opts, "v2")
+	var at *graph.Error
+	if !errors.As(err, &at) || at.Side != graph.Destination || at.Desc.Digest != first.Digest {
+		t.Errorf("got %v", err)
+	}
+}
+
+// asked counts the blobs that a store is asked for.
+type asked struct {
+	store.Store
+	n int
+}
+
+func (a *asked) Blob(ctx context.Context, d store.Descriptor) (store.Blob, error) {
+	a.n++
+	return a.Store.Blob(ctx, d)
+}
+
+// A repository that does not have a blob is not asked for it, however many there
+// are; they are listed once.
+func TestBackupAsksWhoHasIt(t *testing.T) {
+	src := newRecorder()
+	b := builder{t, src}
+	var all []graph.Kept
+	var counts []*asked
+	listed := 0
+	run := graph.NewBackup(func(context.Context) ([]graph.Kept, error) { listed++; return all, nil }, graph.BackupOptions{})
+	for i := range 5 {
+		tag := fmt.Sprint("v", i)
+		b.image(tag, nil, tag)
+		a := &asked{Store: local.NewMemory()}
+		to := graph.Kept{Name: tag, Store: a}
+		all, counts = append(all, to), append(counts, a)
+		if _, err := run.Repository(t.Context(), src, to, []string{tag}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each has an empty config, which the others take from the first; none is asked
+	// for a layer that is another's.
+	for i, a := range counts[1:] {
+		if a.n != 0 {
+			t.Errorf("%d was asked %d times", i+1, a.n)
+		}
+	}
+	if counts[0].n > 4*2 || listed != 1 {
+		t.Errorf("the first was asked %d times; listed %d times", counts[0].n, listed)
 	}
 }

@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"io"
-	"sync/atomic"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -24,7 +23,7 @@ func PutBlob(ctx context.Context, b store.Blob, dst store.Store, opts BlobOption
 	m := &mover{dst: to, sink: opts.Events}
 	blobs := []store.Blob{b}
 	if !opts.Once {
-		if err := hashLarge(ctx, blobs); err != nil {
+		if err := m.hashLarge(ctx, blobs); err != nil {
 			return store.Put{}, err
 		}
 	}
@@ -48,19 +47,13 @@ func CopyBlob(ctx context.Context, src store.Reader, dst store.Store, d store.De
 // single keeps what became of the one blob that is put.
 type single struct {
 	store.Store
-	proves bool // a blob that was there is read, if nothing else has
+	proves bool // a blob that was there, or was mounted, is read
 	put    store.Put
 }
 
 func (s *single) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err error) {
-	var opened atomic.Bool // stores read in goroutines of their own
-	open := b.Open
-	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		opened.Store(true)
-		return open(ctx, offset)
-	}
 	put, err = s.Store.PutBlob(ctx, b)
-	if err == nil && s.proves && put.How == store.Present && !opened.Load() {
+	if err == nil && s.proves && b.Digest != "" && put.How != store.Sent { // to send it proves it
 		err = prove(ctx, b)
 	}
 	if err != nil {

@@ -26,13 +26,19 @@ type CopyOptions struct {
 	// manifests, as they lie beside their converted forms.
 	SkipExtinct bool
 	// Force looks for everything under a manifest that the destination has, and
-	// puts what is missing. Without it such a manifest is trusted.
+	// puts what is missing. Without it such a manifest is trusted. A manifest that
+	// is damaged there is put anew.
 	Force bool
+	mend  bool // of Force only the last
 	// NoPreflight puts without asking first what the destination takes; the
 	// first refusal then ends the copy half way.
 	NoPreflight bool
 	// DryRun only counts what would be sent, mounted and skipped.
 	DryRun bool
+	// Together puts the manifests of a batch at one time, however many blobs are
+	// put at once: a layout lists them in one change of its index, instead of
+	// writing that for every few of them.
+	Together bool
 	// Host is the registry host of the destination, "" elsewhere: what a source
 	// on the same host has would be mounted.
 	Host string

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -339,5 +341,50 @@ func TestCopyAllPassesOverWhatIsTooDeep(t *testing.T) {
 	}
 	if got := names(t, dst.Store, "deep", "good"); got[0] != "" || got[1] == "" || len(dst.puts()) != 1 {
 		t.Errorf("the tags name %q", got)
+	}
+}
+
+// gathering lets manifests through only when enough of them are there.
+type gathering struct {
+	store.Store
+	missing atomic.Int64
+	all     chan struct{}
+}
+
+func (g *gathering) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	if g.missing.Add(-1) == 0 {
+		close(g.all)
+	}
+	select {
+	case <-g.all:
+		return g.Store.PutManifest(ctx, m, tags...)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Manifests are put together where that is asked for, also by a backup, however
+// few blobs are moved at once.
+func TestCopyAllTogether(t *testing.T) {
+	const many = 40
+	src := builder{t, local.NewMemory()}
+	var tags []string
+	for i := range many {
+		tags = append(tags, fmt.Sprintf("v%d", i))
+		src.image(tags[i], nil, tags[i])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	gather := func() *gathering {
+		g := &gathering{Store: local.NewMemory(), all: make(chan struct{})}
+		g.missing.Store(many)
+		return g
+	}
+	opts := graph.CopyOptions{Options: graph.Options{Concurrency: 2}, Together: true}
+	if _, err := graph.CopyAll(ctx, src.s, gather(), tagRoots(tags...), opts); err != nil {
+		t.Error(err)
+	}
+	if _, err := graph.NewBackup(nil, graph.BackupOptions{Concurrency: 2}).Repository(ctx, src.s, graph.Kept{Store: gather()}, tags); err != nil {
+		t.Error(err)
 	}
 }

@@ -57,6 +57,15 @@ func fail(side Side, op string, d store.Descriptor, err error) error {
 	return &Error{side, op, d, err}
 }
 
+// failAt is fail for what was read as a source is read, and is the other side.
+func failAt(side Side, op string, d store.Descriptor, err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return &Error{side, known.Op, known.Desc, known.Err}
+	}
+	return fail(side, op, d, err)
+}
+
 // Result is what a Push or Copy did.
 type Result struct {
 	Root    store.Descriptor // what the tags now name
@@ -169,13 +178,19 @@ func (m *mover) putManifest(ctx context.Context, man store.Manifest, tags ...str
 		m.failed(ctx, man.Descriptor, err)
 		return fail(Destination, "put manifest", man.Descriptor, refusedKind(ctx, m.dst, man.Descriptor, err))
 	}
+	m.arrived(man, tags)
+	return nil
+}
+
+// arrived tells of a manifest that was put, and of its tags.
+func (m *mover) arrived(man store.Manifest, tags []string) {
+	name := store.NameOf(man.Descriptor)
 	m.sink.Emit(store.Event{Kind: store.Advance, Desc: man.Descriptor, Name: name, Bytes: man.Size})
 	m.sink.Emit(store.Event{Kind: store.Done, Desc: man.Descriptor, Name: name, How: store.Sent})
 	m.tagged(man.Descriptor, tags)
 	m.mu.Lock()
 	m.res.Manifests++
 	m.mu.Unlock()
-	return nil
 }
 
 // tag points tags at a manifest that is there.

@@ -72,7 +72,7 @@ func (r *recorder) puts() []string {
 
 // builder fills a store with a graph.
 type builder struct {
-	t *testing.T
+	t testing.TB
 	s store.Store
 }
 

@@ -24,13 +24,11 @@ type Standing struct {
 	Holders []Holder // the indexes that list it
 }
 
-// MaxStandingTags is how many tags FindStanding looks at. Each costs a request.
-const MaxStandingTags = 100
-
 // FindStanding looks through the tags of a store, and the indexes that they
 // lead to, for the manifest d. An index that no tag leads to is not found. With
-// more than MaxStandingTags tags nothing is looked at: store.ErrTooLarge.
-func FindStanding(ctx context.Context, src store.Reader, d digest.Digest) (Standing, error) {
+// more than limit tags, where that is not 0, nothing is looked at:
+// store.ErrTooLarge. On a registry each tag costs a request.
+func FindStanding(ctx context.Context, src store.Reader, d digest.Digest, limit int) (Standing, error) {
 	var tags []string
 	for tag, err := range src.Tags(ctx, "") {
 		if err != nil {
@@ -39,8 +37,8 @@ func FindStanding(ctx context.Context, src store.Reader, d digest.Digest) (Stand
 		if _, suffix, ok := SplitDigestTag(tag); ok && suffix == "" {
 			continue // a list of referrers, which follows what is deleted and holds nothing
 		}
-		if tags = append(tags, tag); len(tags) > MaxStandingTags {
-			return Standing{}, fmt.Errorf("%w: there are more than %d tags", store.ErrTooLarge, MaxStandingTags)
+		if tags = append(tags, tag); limit > 0 && len(tags) > limit {
+			return Standing{}, fmt.Errorf("%w: there are more than %d tags", store.ErrTooLarge, limit)
 		}
 	}
 	named, err := resolveAll(ctx, src, tags)

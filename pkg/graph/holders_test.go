@@ -51,6 +51,8 @@ func (c *counting) Tags(ctx context.Context, after string) iter.Seq2[string, err
 	return c.Store.Tags(ctx, after)
 }
 
+const maxStanding = 100
+
 func TestFindStanding(t *testing.T) {
 	s := &counting{Store: local.NewMemory()}
 	m := putIndex(t, s, "m", []string{"m2", "m1"})
@@ -62,7 +64,7 @@ func TestFindStanding(t *testing.T) {
 	putIndex(t, s, "untagged", nil, m)
 	putIndex(t, s, "referrers", []string{"sha256-" + other.Digest.Encoded()}, m) // the referrers tag of a subject
 
-	got, err := FindStanding(t.Context(), s, m.Digest)
+	got, err := FindStanding(t.Context(), s, m.Digest, maxStanding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +76,7 @@ func TestFindStanding(t *testing.T) {
 	if n := s.manifests.Load(); n != 6 { // holder, outer, other, above, second, and the one that is gone
 		t.Errorf("%d manifests were read, want each index once: 6", n)
 	}
-	if got, err := FindStanding(t.Context(), s, holder.Digest); err != nil || len(got.Tags) != 2 || len(got.Holders) != 1 {
+	if got, err := FindStanding(t.Context(), s, holder.Digest, maxStanding); err != nil || len(got.Tags) != 2 || len(got.Holders) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -82,19 +84,19 @@ func TestFindStanding(t *testing.T) {
 func TestFindStandingBounds(t *testing.T) {
 	s := &counting{Store: local.NewMemory()}
 	var tags []string
-	for i := range MaxStandingTags {
+	for i := range maxStanding {
 		tags = append(tags, fmt.Sprint("t", i))
 	}
 	m := putIndex(t, s, "m", tags)
-	if got, err := FindStanding(t.Context(), s, m.Digest); err != nil || len(got.Tags) != MaxStandingTags {
+	if got, err := FindStanding(t.Context(), s, m.Digest, maxStanding); err != nil || len(got.Tags) != maxStanding {
 		t.Errorf("%d tags, %v", len(got.Tags), err)
 	}
 	putIndex(t, s, "m", []string{"one-more"})
-	if _, err := FindStanding(t.Context(), s, m.Digest); !errors.Is(err, store.ErrTooLarge) {
+	if _, err := FindStanding(t.Context(), s, m.Digest, maxStanding); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("%v, want ErrTooLarge", err)
 	}
 	s.noTags = store.ErrDenied
-	if _, err := FindStanding(t.Context(), s, m.Digest); !errors.Is(err, store.ErrDenied) {
+	if _, err := FindStanding(t.Context(), s, m.Digest, maxStanding); !errors.Is(err, store.ErrDenied) {
 		t.Errorf("%v, want ErrDenied", err)
 	}
 }

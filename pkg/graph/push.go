@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -22,7 +20,7 @@ type Parts struct {
 	Finish func([]store.Descriptor) (store.Manifest, error)
 	// Hash reads all blobs and gives their descriptors without sending them. It
 	// is nil where one of them can be read only once.
-	Hash func(context.Context) ([]store.Descriptor, error)
+	Hash func(context.Context, store.Sink) ([]store.Descriptor, error)
 }
 
 // Options are what Push and Copy have in common.
@@ -98,7 +96,7 @@ func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, 
 	}
 	switch {
 	case old.Digest != "" && parts.Hash == nil:
-		return false, hashLarge(ctx, blobs)
+		return false, m.hashLarge(ctx, blobs)
 	case old.Digest != "":
 		return m.compare(ctx, parts, blobs, old, len(tags))
 	}
@@ -108,7 +106,7 @@ func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, 
 		}
 		// The repository is in use. What has no size yet is packed while it is
 		// sent; packing it twice would cost more than it could save.
-		return false, hashLarge(ctx, blobs)
+		return false, m.hashLarge(ctx, blobs)
 	}
 	return false, nil
 }
@@ -128,7 +126,7 @@ func (m *mover) namedNow(ctx context.Context, tags []string) (store.Descriptor, 
 
 // compare makes the artifact without sending it and holds it against old.
 func (m *mover) compare(ctx context.Context, parts Parts, blobs []store.Blob, old store.Descriptor, tags int) (same bool, _ error) {
-	descs, err := parts.Hash(ctx)
+	descs, err := parts.Hash(ctx, m.sink)
 	if err != nil {
 		return false, err
 	}
@@ -145,22 +143,16 @@ func (m *mover) compare(ctx context.Context, parts Parts, blobs []store.Blob, ol
 }
 
 // hashLarge reads the large blobs of known size for their digests.
-func hashLarge(ctx context.Context, blobs []store.Blob) error {
+func (m *mover) hashLarge(ctx context.Context, blobs []store.Blob) error {
 	for i, b := range blobs {
 		if b.Digest != "" || b.Size <= largeBlob {
 			continue
 		}
-		rc, err := b.Open(ctx, 0)
-		if err != nil {
-			return fail(Source, "open blob", b.Descriptor, err)
-		}
-		hash := digest.Canonical.Digester()
-		n, err := io.Copy(hash.Hash(), rc)
-		rc.Close()
+		d, err := store.HashBlob(ctx, b, m.sink)
 		if err != nil {
 			return fail(Source, "read blob", b.Descriptor, err)
 		}
-		blobs[i].Digest, blobs[i].Size = hash.Digest(), n
+		blobs[i].Digest, blobs[i].Size = d.Digest, d.Size
 	}
 	return nil
 }

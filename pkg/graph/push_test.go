@@ -34,7 +34,7 @@ func parts(contents ...[]byte) (graph.Parts, *atomic.Int64) {
 		raw, err := json.Marshal(map[string]any{"mediaType": store.MediaTypeImage, "layers": descs})
 		return store.NewManifest(store.MediaTypeImage, raw), err
 	}
-	p.Hash = func(context.Context) ([]store.Descriptor, error) {
+	p.Hash = func(context.Context, store.Sink) ([]store.Descriptor, error) {
 		var descs []store.Descriptor
 		for _, c := range contents {
 			read.Add(int64(len(c)))

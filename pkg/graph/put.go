@@ -63,7 +63,7 @@ func (c *copier) putTags(ctx context.Context, batch []*target, early map[digest.
 	}
 	for pass := last; pass >= 0; pass-- {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.limit())
+		group.SetLimit(c.manifestsAtOnce())
 		for _, t := range batch {
 			if t.pass == pass && t.err == nil {
 				_, first := early[t.Digest]
@@ -176,6 +176,11 @@ func (c *copier) putBlob(ctx context.Context, w wanted) error {
 	}
 	b, err := c.blob(ctx, d)
 	if err == nil {
+		if c.opensAhead(b) {
+			var stop func()
+			b, stop = openAhead(ctx, b)
+			defer stop()
+		}
 		_, err = c.put(ctx, b)
 	}
 	if err != nil && errors.Is(err, store.ErrNotFound) && len(d.URLs) > 0 {
@@ -210,7 +215,7 @@ func (c *copier) blob(ctx context.Context, d store.Descriptor) (store.Blob, erro
 func (c *copier) putNodes(ctx context.Context, nodes []*Node, tags map[digest.Digest][]string) error {
 	for _, level := range levels(nodes) {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opts.limit())
+		group.SetLimit(c.manifestsAtOnce())
 		for _, n := range level {
 			names := tags[n.Digest]
 			if c.there[n.Digest] && len(names) == 0 {
@@ -237,6 +242,22 @@ func (c *copier) putNodes(ctx context.Context, nodes []*Node, tags map[digest.Di
 		}
 	}
 	return nil
+}
+
+// togetherMost is how many manifests are put at once where that saves writes.
+const togetherMost = 1024
+
+// manifestsAtOnce is how many manifests are put at once: as many as blobs, but
+// where the list of referrers is kept under a tag all that there are, so that
+// those of one subject are listed together. Most of them only wait for that.
+func (c *copier) manifestsAtOnce() int {
+	switch {
+	case c.opts.Together:
+		return max(batchSize, c.opts.limit())
+	case c.opts.Referrers && c.dst.Support().Of(store.AbilityReferrersAPI) == store.No:
+		return max(togetherMost, c.opts.limit())
+	}
+	return c.opts.limit()
 }
 
 // failedBelow is why n, or something that comes before it, failed.

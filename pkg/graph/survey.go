@@ -98,7 +98,7 @@ func (c *copier) digestTagged(ctx context.Context, w *walk, batch []*target, pas
 
 func (c *copier) has(ctx context.Context, d store.Descriptor) (bool, error) {
 	_, err := c.dst.Resolve(ctx, d.Digest.String())
-	gone, err := absent(err)
+	gone, err := c.lacks(err)
 	return !gone && err == nil, fail(Destination, "resolve", d, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -16,7 +17,7 @@ import (
 type name struct {
 	Root
 	desc    store.Descriptor
-	missing []string // tags that the destination lacks; the digest where there are no tags
+	missing []string // tags that the destination lacks; the digest where there are no tags: empty is nothing to do
 	exists  bool
 	ended   bool // exists or err is the outcome
 	err     error
@@ -47,20 +48,7 @@ func (c *copier) resolve(ctx context.Context, names []*name) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.opts.limit())
 	for _, n := range names {
-		group.Go(func() (err error) {
-			if n.desc, err = c.src.Resolve(gctx, n.Ref); err != nil {
-				n.err = fail(Source, fmt.Sprintf("resolve %q", n.Ref), store.Descriptor{}, err)
-				if c.goOn && !endsAll(err) && !errors.Is(err, store.ErrUnavailable) {
-					return nil
-				}
-				return n.err
-			}
-			n.missing, err = c.missingTags(gctx, n.desc, n.Tags)
-			if c.goOn && errors.Is(err, store.ErrBadReference) {
-				n.err, err = err, nil // layouts have tags that registries cannot have
-			}
-			return err // a destination that does not answer this will take nothing
-		})
+		group.Go(func() error { return c.resolveOne(gctx, n) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -77,33 +65,69 @@ func (c *copier) resolve(ctx context.Context, names []*name) error {
 	return nil
 }
 
-// missingTags are the tags that do not name root yet. Without tags it is the
-// digest itself, so that an empty answer means that there is nothing to do.
-func (c *copier) missingTags(ctx context.Context, root store.Descriptor, tags []string) ([]string, error) {
-	refs := tags
-	if len(refs) == 0 {
-		refs = []string{root.Digest.String()}
+// resolveOne asks both sides at once: neither question needs the other's answer.
+// What the source says of itself goes first, whichever answered before.
+func (c *copier) resolveOne(ctx context.Context, n *name) (err error) {
+	refs := n.Tags
+	if len(refs) == 0 && store.IsDigest(n.Ref) {
+		refs = []string{n.Ref}
 	}
-	is := make([]bool, len(refs))
+	var named []digest.Digest
+	var unnamed error
+	var asked sync.WaitGroup
+	dctx, stop := context.WithCancel(ctx)
+	defer stop()
+	asked.Go(func() { named, unnamed = c.namedThere(dctx, refs) })
+	if n.desc, err = c.src.Resolve(ctx, n.Ref); err != nil {
+		stop()
+	}
+	asked.Wait()
+	if err != nil {
+		n.err = fail(Source, fmt.Sprintf("resolve %q", n.Ref), store.Descriptor{}, err)
+		if c.goOn && !endsAll(err) && !errors.Is(err, store.ErrUnavailable) {
+			return nil
+		}
+		return n.err
+	}
+	if len(refs) == 0 {
+		refs = []string{n.desc.Digest.String()}
+		named, unnamed = c.namedThere(ctx, refs)
+	}
+	if c.goOn && errors.Is(unnamed, store.ErrBadReference) {
+		n.err = unnamed // layouts have tags that registries cannot have
+		return nil
+	}
+	for i, d := range named {
+		if d != n.desc.Digest {
+			n.missing = append(n.missing, refs[i])
+		}
+	}
+	return unnamed // a destination that does not answer this will take nothing
+}
+
+// namedThere is what refs name at the destination, "" for what is not there.
+func (c *copier) namedThere(ctx context.Context, refs []string) ([]digest.Digest, error) {
+	named := make([]digest.Digest, len(refs))
 	group, gctx := errgroup.WithContext(ctx)
 	for i, ref := range refs {
 		group.Go(func() error {
 			d, err := c.dst.Resolve(gctx, ref)
-			gone, err := absent(err)
-			is[i] = !gone && err == nil && d.Digest == root.Digest
+			gone, err := c.lacks(err)
+			if !gone && err == nil {
+				named[i] = d.Digest
+			}
 			return fail(Destination, fmt.Sprintf("resolve %q", ref), store.Descriptor{}, err)
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	return named, group.Wait()
+}
+
+// lacks is absent, also for what is damaged and is to be put anew.
+func (c *copier) lacks(err error) (bool, error) {
+	if (c.opts.Force || c.opts.mend) && isDamage(err) {
+		return true, nil
 	}
-	var missing []string
-	for i, ref := range refs {
-		if !is[i] {
-			missing = append(missing, ref)
-		}
-	}
-	return missing, nil
+	return absent(err)
 }
 
 // targets are the artifacts that the names mean, each once, but for those that

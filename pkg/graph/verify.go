@@ -66,6 +66,9 @@ type VerifyOptions struct {
 	Referrers   bool // also what refers to the roots, to their children, and so on
 	Shallow     bool // blobs have to be there with their sizes; their bytes are not read
 	Concurrency int  // blobs and manifests at once; 0 is DefaultConcurrency
+	// Rest are manifests that are verified too where no root leads to them: those of
+	// store.Reader.Manifests. One with a subject is left to Referrers.
+	Rest []store.Descriptor
 	// Events hears of the progress, and of what is no fault and yet worth knowing.
 	Events store.Sink
 	// Unpack writes to w what r holds, decompressed. With it, packed directories
@@ -98,12 +101,21 @@ func Verify(ctx context.Context, src store.Reader, roots []VerifyRoot, opts Veri
 	if err != nil {
 		return v.res, err
 	}
-	nodes, err := WalkAll(ctx, src, v.res.Roots, WalkOptions{
+	w := newWalk(src, WalkOptions{
 		Referrers: opts.Referrers, Subjects: true, Concurrency: opts.Concurrency, Events: opts.Events, OnError: v.unreadable,
 	})
-	if err != nil {
+	if err := w.run(ctx, v.res.Roots...); err != nil {
 		return v.res, err
 	}
+	rest := v.rest(ctx, w)
+	if err := w.run(ctx, rest...); err != nil {
+		return v.res, err
+	}
+	for _, d := range rest {
+		v.res.Roots = append(v.res.Roots, d)
+		at = append(at, place{d, d.Digest.String()})
+	}
+	nodes := w.finish()
 	v.survey(at, nodes)
 	if err := v.checkBlobs(ctx, nodes); err != nil {
 		return v.res, err
@@ -248,7 +260,7 @@ func (v *verification) unreadable(d store.Descriptor, err error) error {
 		v.unlisted[d.Digest] = g.Err
 	case unknown:
 		v.res.Manifests++ // its digest was proven; what it names is not known
-		v.note(d, fmt.Sprintf("%s is a %s; its digest is proven, what it names is not known", d.Digest, d.MediaType))
+		v.note(d, fmt.Sprintf("%s is of type %s; its digest is proven, what it names is not known", d.Digest, d.MediaType))
 	default:
 		v.unread[d.Digest] = err
 		if errors.As(err, &g) {
@@ -314,7 +326,7 @@ func (v *verification) checkEdge(d store.Descriptor, n *Node, path string) {
 func sizeFault(d store.Descriptor, path string, got int64) Fault {
 	return Fault{
 		Kind: FaultSize, Desc: d, Path: path, Expected: fmt.Sprint(d.Size), Got: fmt.Sprint(got),
-		Reason: fmt.Sprintf("it has %d bytes, and is named with %d", got, d.Size),
+		Reason: fmt.Sprintf("it has %d bytes, and what names it says %d", got, d.Size),
 	}
 }
 
@@ -374,7 +386,7 @@ func (v *verification) subject(n *Node, path string) []place {
 		return nil
 	}
 	if !store.IsManifestType(s.MediaType) {
-		v.note(*s, fmt.Sprintf("the subject %s is a %s, which is not looked at", s.Digest, s.MediaType))
+		v.note(*s, fmt.Sprintf("the subject %s is of type %s, which is not looked at", s.Digest, s.MediaType))
 		return nil
 	}
 	return []place{{*s, path}}

@@ -260,6 +260,8 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 		return &all, err
 	}
 	subject, listed := w.refersTo[d.Digest]
+	referrers, stop := w.listAhead(ctx, d)
+	defer stop()
 	m, err := w.src.Manifest(ctx, d.Digest.String())
 	strict := w.opts.OnError != nil
 	switch {
@@ -287,9 +289,7 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 		w.leaveOut(d, fmt.Sprintf("%s is listed as a referrer of %s, and does not name it as its subject", d.Digest, subject))
 		return nil, nil
 	}
-	if !w.above[d.Digest] && !w.known[d.Digest] {
-		n.Referrers, err = w.referrers(ctx, d)
-	}
+	n.Referrers, err = referrers()
 	return n, err
 }
 
@@ -297,7 +297,7 @@ func (w *walk) visit(ctx context.Context, d store.Descriptor) (*Node, error) {
 // it has a say in what it is and how large (CVE-2021-41190).
 func CheckNamed(m store.Manifest, d store.Descriptor) error {
 	if m.MediaType != d.MediaType {
-		return fmt.Errorf("%w: it is a %s, and was named as %s", store.ErrInvalid, m.MediaType, d.MediaType)
+		return fmt.Errorf("%w: its media type is %s, and it was named as %s", store.ErrInvalid, m.MediaType, d.MediaType)
 	}
 	if int64(len(m.Raw)) != d.Size {
 		return store.Mismatch("it has %d bytes, and was named with %d", len(m.Raw), d.Size)
@@ -337,7 +337,7 @@ func (w *walk) referrers(ctx context.Context, d store.Descriptor) ([]store.Descr
 	for _, r := range list {
 		if !store.IsManifestType(r.MediaType) && w.opts.OnError == nil {
 			return nil, fail(Source, opReferrers, d,
-				fmt.Errorf("%w: the referrer %s is a %s, which is no kind of manifest that stet can read", store.ErrUnsupported, r.Digest, r.MediaType))
+				fmt.Errorf("%w: the referrer %s is of type %s, which is no kind of manifest that stet can read", store.ErrUnsupported, r.Digest, r.MediaType))
 		}
 	}
 	return list, nil

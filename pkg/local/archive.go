@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"os"
@@ -21,10 +22,11 @@ import (
 // OpenArchive opens an OCI image layout in an uncompressed tar file. It is read
 // where it lies, without unpacking. What is put goes into a new file beside
 // it, which takes its place when the store is closed, and only if a manifest
-// or tag has changed, or with opts.KeepBlobs a blob; until then the old file is
-// as it was. A file that is not there is made so; reading it is ErrNotFound.
+// or tag has changed, a blob has come that a manifest lacked, or with
+// opts.KeepBlobs any blob; until then the old file is as it was. A file that is not there is made so; reading it is ErrNotFound.
 //
-// Of a tar with several layouts, FILE/DIR opens the one in the directory DIR.
+// Of a tar with several layouts, FILE/DIR opens the one in the directory DIR;
+// FILE alone is ErrUsage.
 //
 // Who writes holds a lock on FILE.lock until Close; another process waits for
 // at most opts.LockWait.
@@ -34,9 +36,12 @@ func OpenArchive(file string, opts LayoutOptions) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{archiveFile: f, dir: dir, alone: true}
+	a := &archive{archiveFile: f, dir: dir, alone: true, source: opts.source("")}
 	if f.old != nil && dir == "." && f.layouts[dir] == nil {
 		return nil, errors.Join(f.elsewhere(), f.close())
+	}
+	if err := a.look(); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
 	return a, nil
 }
@@ -61,9 +66,10 @@ func splitArchive(name string) (file, dir string) {
 // archive is one layout in an archive.
 type archive struct {
 	*archiveFile
-	dir   string // in the tar; "." is its root
-	name  string // in a registry
-	alone bool   // no registry: Close is the end of the file
+	dir    string // in the tar; "." is its root
+	name   string // in a registry
+	alone  bool   // no registry: Close is the end of the file
+	source source
 }
 
 // archiveHome is the host in Blob.Home of what lies in a registry in a tar.
@@ -78,7 +84,7 @@ func (f *archiveFile) elsewhere() error {
 		dirs, more = dirs[:enough], ", …"
 	}
 	return fmt.Errorf("%w: %s is no OCI layout; it holds layouts in %s%s, so name one, as in tar:%s",
-		store.ErrInvalid, f.file, strings.Join(dirs, ", "), more, path.Join(filepath.ToSlash(f.file), dirs[0]))
+		store.ErrUsage, f.file, strings.Join(dirs, ", "), more, path.Join(filepath.ToSlash(f.file), dirs[0]))
 }
 
 // layout is what lies in the archive; empty where there is none. It changes
@@ -94,11 +100,10 @@ func (a *archive) layout() *packed {
 
 // absent names the file where something is not in it.
 func (a *archive) absent(what string) error {
-	file := a.file
-	if a.dir != "." {
-		file = path.Join(filepath.ToSlash(file), a.dir)
+	if _, err := os.Stat(a.file); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no file %s", store.ErrNotFound, a.file)
 	}
-	return fmt.Errorf("%w: %s in %s", store.ErrNotFound, what, file)
+	return fmt.Errorf("%w: %s in %s", store.ErrNotFound, what, a.path())
 }
 
 // Tags lists the tags of index.json.

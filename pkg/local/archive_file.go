@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -35,16 +36,17 @@ type archiveFile struct {
 	keep bool   // a blob alone is a reason to write
 	root string // the name of the repository at the root of the tar; "" without a registry
 
-	mu      sync.Mutex         // all below
-	layouts map[string]*packed // by their directories in the tar; "." is the root
-	old     *os.File           // nil where there is none
-	made    *os.File           // the new file, from the first write on
-	end     int64              // of what is in it
-	written map[string]place   // its blobs, by name
-	holders map[place]string   // the entry of the new file that has the content of a place
-	passed  []*os.File         // what others have replaced, or was begun anew; blobs may still be read from it
+	mu      sync.Mutex              // all below
+	layouts map[string]*packed      // by their directories in the tar; "." is the root
+	old     *os.File                // nil where there is none
+	made    *os.File                // the new file, from the first write on
+	end     int64                   // of what is in it
+	written map[string]place        // its blobs, by name
+	proven  map[digest.Digest]place // the same, by digest: each was proven when it came
+	holders map[place]string        // the entry of the new file that has the content of a place
+	passed  []*os.File              // what others have replaced, or was begun anew; blobs may still be read from it
 	lock    *flock.Flock
-	dirty   bool // a manifest or tag has changed
+	dirty   bool // a manifest or tag has changed, or what a manifest lacked has come
 }
 
 func openArchiveFile(file string, opts LayoutOptions) (*archiveFile, error) {
@@ -175,7 +177,7 @@ func (f *archiveFile) restart() error {
 	made, err := f.temp()
 	if err == nil {
 		f.made, f.end = made, 0
-		f.written, f.holders = map[string]place{}, map[place]string{}
+		f.written, f.proven, f.holders = map[string]place{}, map[digest.Digest]place{}, map[place]string{}
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,10 +22,14 @@ type packed struct {
 	blobs map[digest.Digest]place
 	index *index
 	bad   map[digest.Digest]error // manifests that are not what they should be
+	named map[digest.Digest]bool  // blobs that its manifests name
 }
 
 func newPacked() *packed {
-	return &packed{mem: NewMemory(), blobs: map[digest.Digest]place{}, index: newIndex(), bad: map[digest.Digest]error{}}
+	return &packed{
+		mem: NewMemory(), blobs: map[digest.Digest]place{}, index: newIndex(),
+		bad: map[digest.Digest]error{}, named: map[digest.Digest]bool{},
+	}
 }
 
 // load reads the layout in a directory of an archive, whose blobs are known.
@@ -101,6 +106,9 @@ func (l *packed) remember() error {
 		o, err := store.ParseOutline(m)
 		if err != nil {
 			return err
+		}
+		for _, b := range slices.Concat(o.Blobs(), o.Manifests) {
+			l.named[b.Digest] = true
 		}
 		queue = append(queue, o.Manifests...)
 	}

@@ -146,7 +146,7 @@ func TestArchivePathInside(t *testing.T) {
 		}
 	}
 	_, err = local.OpenArchive(file, local.LayoutOptions{})
-	wants(t, err, store.ErrInvalid, "holds layouts in other, team/app", "tar:"+filepath.ToSlash(file)+"/other")
+	wants(t, err, store.ErrUsage, "holds layouts in other, team/app", "tar:"+filepath.ToSlash(file)+"/other")
 	s = openArchive(t, filepath.Join(file, "none"))
 	_, err = s.Resolve(t.Context(), "v1")
 	wants(t, err, store.ErrNotFound, "none")

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -46,13 +48,12 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.writable()
-	if _, there := l.blobs[d.Digest]; there {
+	if _, there := l.blob(d); there {
 		return store.Put{Descriptor: d, How: store.Present}, nil
 	}
 	p, err := a.once(d, spool)
 	if err == nil {
-		l.blobs[d.Digest] = p
-		a.dirty = a.dirty || a.keep
+		a.place(d.Digest, p)
 	}
 	return store.Put{Descriptor: d, How: store.Sent}, err
 }
@@ -62,7 +63,7 @@ func (a *archive) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err
 func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		return put, false, err
 	}
 	put = store.Put{Descriptor: b.Descriptor, How: store.Present}
@@ -70,12 +71,27 @@ func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok boo
 	if from, here := strings.CutPrefix(b.Home, archiveHome); !ok && here && !a.alone {
 		if p, ok = a.layouts[a.directory(from)].blob(b.Descriptor); ok {
 			put.How = store.Mounted
-			a.dirty = a.dirty || a.keep
-			a.writable().blobs[b.Digest] = p
+			a.place(b.Digest, p)
 		}
 	}
 	put.Size = p.size
 	return put, ok, nil
+}
+
+// place notes where a blob lies. One that a manifest of the file lacked makes the
+// file whole, and has to be written although no manifest changes.
+func (a *archive) place(d digest.Digest, p place) {
+	l := a.writable()
+	l.blobs[d] = p
+	a.dirty = a.dirty || a.keep || l.named[d]
+}
+
+// start begins to write, as the backup that the layout should be.
+func (a *archive) start(ctx context.Context) error {
+	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	return a.claim()
 }
 
 // blob gives the place of d, if it lies there with its size.
@@ -97,49 +113,61 @@ func (a *archive) writable() *packed {
 	return l
 }
 
-// once appends proven content to the new file, unless another repository's
-// copy, proven as well, was appended before.
+// once appends proven content to the new file, unless it was appended before: to
+// another repository, or to this one and deleted since.
 func (a *archive) once(d store.Descriptor, content io.ReaderAt) (place, error) {
-	name := path.Join(a.dir, blobPath(d.Digest))
-	if p, ok := a.written[name]; ok {
-		return p, nil // and was deleted since
+	if p, ok := a.proven[d.Digest]; ok {
+		return p, nil
 	}
-	for _, l := range a.layouts {
-		if p, ok := l.blob(d); ok && p.in == a.made {
-			return p, nil
-		}
+	p, err := a.add(path.Join(a.dir, blobPath(d.Digest)), io.NewSectionReader(content, 0, d.Size), d.Size)
+	if err == nil {
+		a.proven[d.Digest] = p
 	}
-	return a.add(name, io.NewSectionReader(content, 0, d.Size), d.Size)
+	return p, err
 }
 
 // PutManifest adds a manifest, which is a blob of the layout as well.
 func (a *archive) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	return a.change(ctx, func() (bool, error) { return a.putManifest(ctx, m, tags) })
+}
+
+// Swap holds the lock on the file since it was read anew.
+func (a *archive) Swap(ctx context.Context, m store.Manifest, tag string, old digest.Digest) error {
 	return a.change(ctx, func() (bool, error) {
-		l := a.writable()
-		if err := l.mem.PutManifest(ctx, m, tags...); err != nil {
+		if err := unmoved(tag, a.writable().index.tagged(tag), old); err != nil {
 			return false, err
 		}
-		changed := l.bad[m.Digest] != nil // what takes its place is right
-		delete(l.bad, m.Digest)
-		if p, there := l.blobs[m.Digest]; !there || p.in != a.made {
-			p, err := a.once(m.Descriptor, bytes.NewReader(m.Raw))
-			if err != nil {
-				return false, err
-			}
-			l.blobs[m.Digest] = p
-		}
-		listed, err := l.index.put(m.Descriptor)
-		changed = changed || listed
-		for _, tag := range tags {
-			if err != nil {
-				return false, err
-			}
-			var moved bool
-			moved, err = l.index.tag(m.Descriptor, tag)
-			changed = changed || moved
-		}
-		return changed, err
+		return a.putManifest(ctx, m, []string{tag})
 	})
+}
+
+// putManifest says whether something changed by it. The caller holds mu.
+func (a *archive) putManifest(ctx context.Context, m store.Manifest, tags []string) (bool, error) {
+	l := a.writable()
+	if err := l.mem.PutManifest(ctx, m, tags...); err != nil {
+		return false, err
+	}
+	p, there := l.blobs[m.Digest]
+	changed := !there || l.bad[m.Digest] != nil // what takes its place is right
+	delete(l.bad, m.Digest)
+	if !there || p.in != a.made {
+		p, err := a.once(m.Descriptor, bytes.NewReader(m.Raw))
+		if err != nil {
+			return false, err
+		}
+		l.blobs[m.Digest] = p
+	}
+	listed, err := l.index.put(m.Descriptor)
+	changed = changed || listed
+	for _, tag := range tags {
+		if err != nil {
+			return false, err
+		}
+		var moved bool
+		moved, err = l.index.tag(m.Descriptor, tag)
+		changed = changed || moved
+	}
+	return changed, err
 }
 
 // DeleteBlob leaves a blob out of the new file.
@@ -195,7 +223,7 @@ func (a *archive) change(ctx context.Context, do func() (changed bool, err error
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.begin(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		return err
 	}
 	changed, err := do()

@@ -26,7 +26,7 @@ func OpenArchives(file string, opts LayoutOptions) (store.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &archives{f}
+	r := &archives{f, opts}
 	for _, dir := range slices.Sorted(maps.Keys(f.layouts)) {
 		if dir != "." && checkPath(dir) != nil {
 			return nil, errors.Join(fmt.Errorf("%w: %s has a layout at %q, which cannot be the name of a repository", store.ErrInvalid, file, dir), f.close())
@@ -42,7 +42,10 @@ func OpenArchives(file string, opts LayoutOptions) (store.Registry, error) {
 	return r, nil
 }
 
-type archives struct{ *archiveFile }
+type archives struct {
+	*archiveFile
+	opts LayoutOptions
+}
 
 // strange is what a repository name has not.
 var strange = regexp.MustCompile(`[^a-z0-9]+`)
@@ -95,7 +98,10 @@ func (r *archives) Repository(_ context.Context, name string) (store.Store, erro
 	if err := checkPath(name); err != nil {
 		return nil, err
 	}
-	return &archive{archiveFile: r.archiveFile, dir: r.directory(name), name: name}, nil
+	a := &archive{archiveFile: r.archiveFile, dir: r.directory(name), name: name, source: r.opts.source(name)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return a, a.look()
 }
 
 // Close completes the file.

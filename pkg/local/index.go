@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -19,6 +20,12 @@ import (
 type index struct {
 	fields  object // of the document; the value of "manifests" is not used
 	entries []entry
+
+	// Where in entries a tag stands last, and a digest. Each of thousands of
+	// manifests is looked for, and to go through thousands of entries for it
+	// would cost the square.
+	byTag    map[string]int
+	byDigest map[digest.Digest]int
 }
 
 // entry is one manifest of the index, or one of its tags: a manifest with
@@ -26,15 +33,20 @@ type index struct {
 type entry struct {
 	raw json.RawMessage
 	store.Descriptor
-	tag string // org.opencontainers.image.ref.name
+	tag    string // org.opencontainers.image.ref.name
+	before int    // where the entry of the same digest before this one stands, or none
 }
 
+const none = -1
+
 func newIndex() *index {
-	return &index{fields: object{
+	x := &index{fields: object{
 		{"schemaVersion", json.RawMessage("2")},
 		{"mediaType", json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`)},
 		{"manifests", nil},
 	}}
+	x.learn()
+	return x
 }
 
 // parseIndex is ErrInvalid where the document is damaged. Media types that
@@ -77,7 +89,29 @@ func parseIndex(raw []byte) (*index, error) {
 		}
 		x.entries = append(x.entries, e)
 	}
+	x.learn()
 	return x, nil
+}
+
+// learn finds out anew where everything stands, as it must when entries have gone.
+func (x *index) learn() {
+	x.byTag, x.byDigest = make(map[string]int, len(x.entries)), make(map[digest.Digest]int, len(x.entries))
+	for i := range x.entries {
+		x.learnOne(i)
+	}
+}
+
+// learnOne notes an entry that came after all the others.
+func (x *index) learnOne(at int) {
+	e := &x.entries[at]
+	e.before = none
+	if last, ok := x.byDigest[e.Digest]; ok {
+		e.before = last
+	}
+	x.byDigest[e.Digest] = at
+	if e.tag != "" {
+		x.byTag[e.tag] = at
+	}
 }
 
 func newEntry(raw json.RawMessage) (entry, error) {
@@ -119,21 +153,26 @@ func (x *index) bytes() []byte {
 
 // clone may be changed: entries are replaced as a whole, never changed in
 // their place, so that their bytes can be shared.
-func (x *index) clone() *index { return &index{x.fields, slices.Clone(x.entries)} }
+func (x *index) clone() *index {
+	return &index{x.fields, slices.Clone(x.entries), maps.Clone(x.byTag), maps.Clone(x.byDigest)}
+}
 
 // find gives what ref names. Of two entries with one tag the later stands, as
 // in a log.
 func (x *index) find(ref string) (store.Descriptor, bool) {
-	for _, e := range slices.Backward(x.entries) {
-		if e.tag == ref || e.Digest.String() == ref {
-			return store.Plain(e.Descriptor), true
-		}
+	at, ok := x.byTag[ref]
+	if i, is := x.byDigest[digest.Digest(ref)]; is && (!ok || i > at) {
+		at, ok = i, true
 	}
-	return store.Descriptor{}, false
+	if !ok {
+		return store.Descriptor{}, false
+	}
+	return store.Plain(x.entries[at].Descriptor), true
 }
 
 func (x *index) has(d digest.Digest) bool {
-	return slices.ContainsFunc(x.entries, func(e entry) bool { return e.Digest == d })
+	_, ok := x.byDigest[d]
+	return ok
 }
 
 // put lists d, unless it is listed.
@@ -154,8 +193,12 @@ func (x *index) add(d store.Descriptor, tag string) error {
 		return err
 	}
 	e, err := newEntry(raw)
+	if err != nil {
+		return err
+	}
 	x.entries = append(x.entries, e)
-	return err
+	x.learnOne(len(x.entries) - 1)
+	return nil
 }
 
 // tag points tag at d. An entry of d without a tag takes it; what other tools
@@ -167,8 +210,13 @@ func (x *index) tag(d store.Descriptor, tag string) (changed bool, err error) {
 	if _, err := x.untag(tag); err != nil {
 		return false, err
 	}
-	bare := slices.IndexFunc(x.entries, func(e entry) bool { return e.Digest == d.Digest && e.tag == "" })
-	if bare < 0 {
+	bare := none // the first of them
+	for i, ok := x.byDigest[d.Digest]; ok && i != none; i = x.entries[i].before {
+		if x.entries[i].tag == "" {
+			bare = i
+		}
+	}
+	if bare == none {
 		return true, x.add(d, tag)
 	}
 	return true, x.retag(bare, tag)
@@ -177,29 +225,21 @@ func (x *index) tag(d store.Descriptor, tag string) (changed bool, err error) {
 // untag removes a tag. The manifest stays listed: the last of its entries
 // loses the tag, any other goes.
 func (x *index) untag(tag string) (found bool, err error) {
-	for i := 0; i < len(x.entries); i++ {
-		e := x.entries[i]
-		if e.tag != tag {
-			continue
+	for {
+		at, ok := x.byTag[tag]
+		if !ok {
+			return found, nil
 		}
 		found = true
-		if others := x.count(e.Digest); others > 1 {
-			x.entries = slices.Delete(x.entries, i, i+1)
-			i--
-		} else if err := x.retag(i, ""); err != nil {
-			return true, err
+		if e := x.entries[at]; e.before == none && x.byDigest[e.Digest] == at {
+			if err := x.retag(at, ""); err != nil {
+				return true, err
+			}
+			continue
 		}
+		x.entries = slices.Delete(x.entries, at, at+1)
+		x.learn()
 	}
-	return found, nil
-}
-
-func (x *index) count(d digest.Digest) (n int) {
-	for _, e := range x.entries {
-		if e.Digest == d {
-			n++
-		}
-	}
-	return n
 }
 
 // retag reads the entry anew, so that its parsed fields never differ from its bytes.
@@ -208,34 +248,65 @@ func (x *index) retag(at int, tag string) error {
 	if err != nil {
 		return err
 	}
-	x.entries[at], err = newEntry(raw)
-	return err
+	e, err := newEntry(raw)
+	if err != nil {
+		return err
+	}
+	old := x.entries[at]
+	e.before = old.before
+	x.entries[at] = e
+	if old.tag != "" {
+		delete(x.byTag, old.tag)
+		for i := range x.entries { // it may stand at another one, too
+			if x.entries[i].tag == old.tag {
+				x.byTag[old.tag] = i
+			}
+		}
+	}
+	if tag != "" {
+		x.byTag[tag] = at // the only one: whoever tags untags first
+	}
+	return nil
 }
 
 // remove takes all entries of d out.
 func (x *index) remove(d digest.Digest) (found bool) {
-	n := len(x.entries)
+	if !x.has(d) {
+		return false
+	}
 	x.entries = slices.DeleteFunc(x.entries, func(e entry) bool { return e.Digest == d })
-	return len(x.entries) < n
+	x.learn()
+	return true
 }
 
 // withTag is a descriptor with another ref name, or with none for "". All its
 // other fields stay as they are.
 func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
 	fields, err := parseObject(raw)
+	if err == nil {
+		fields, err = withNote(fields, ocispec.AnnotationRefName, tag)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return fields.bytes(), nil
+}
+
+// withNote is an object with another value of an annotation, or without it for "".
+// All its other fields and annotations stay as they are.
+func withNote(fields object, name, value string) (object, error) {
+	fields = slices.Clone(fields)
 	var notes object
 	at := fields.find("annotations")
 	if at >= 0 && !bytes.Equal(fields[at].value, []byte("null")) {
+		var err error
 		if notes, err = parseObject(fields[at].value); err != nil {
 			return nil, err
 		}
 	}
-	notes = slices.DeleteFunc(notes, func(f field) bool { return f.name == ocispec.AnnotationRefName })
-	if tag != "" {
-		notes = append(notes, field{ocispec.AnnotationRefName, quote(tag)})
+	notes = slices.DeleteFunc(notes, func(f field) bool { return f.name == name })
+	if value != "" {
+		notes = append(notes, field{name, quote(value)})
 	}
 	switch {
 	case at < 0 && len(notes) == 0: // nothing to take away from
@@ -246,7 +317,7 @@ func withTag(raw json.RawMessage, tag string) (json.RawMessage, error) {
 	default:
 		fields[at].value = notes.bytes()
 	}
-	return fields.bytes(), nil
+	return fields, nil
 }
 
 // object is a JSON object in its order, each value as it stood.

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,4 +121,85 @@ func TestLayoutSeesWhatOthersRemove(t *testing.T) {
 	write(t, emptyIndex, dir, "index.json")
 	_, err = s.Resolve(t.Context(), "v1")
 	wants(t, err, store.ErrNotFound)
+}
+
+// A layout that stays open answers as one that is opened anew, whatever was done
+// to it, and whatever other tools left in it: it does not read all again.
+func TestLayoutStaysInStep(t *testing.T) {
+	var ms []store.Manifest
+	var raws []string
+	names := map[digest.Digest]string{}
+	for i := range 6 {
+		ms = append(ms, manifest(fmt.Sprint(i)))
+		names[ms[i].Digest] = fmt.Sprint("m", i)
+		raws = append(raws, string(ms[i].Raw))
+	}
+	entry := func(i int, tag string) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"annotations":{"org.opencontainers.image.ref.name":%q}}`,
+			ms[i].MediaType, ms[i].Digest, ms[i].Size, tag)
+	}
+	// Tags that stand twice, at two manifests and at one.
+	index := `{"schemaVersion":2,"manifests":[` + strings.Join([]string{
+		entry(0, "t0"), entry(1, "t0"), entry(2, "t1"), entry(2, "t1"), entry(3, "t2"), entry(3, "t3"),
+	}, ",") + `]}`
+	tag := func(r *rand.Rand) string { return fmt.Sprintf("t%d", r.IntN(5)) }
+	r := rand.New(rand.NewPCG(1, 2))
+	const eachRound = 6
+	var dir string
+	var s store.Store
+	for step := range 25 * eachRound {
+		if step%eachRound == 0 {
+			dir = foreign(t, index, raws...)
+			s = openLayout(t, dir)
+		}
+		m, what := ms[r.IntN(len(ms))], ""
+		var err error
+		switch r.IntN(5) {
+		case 0:
+			what, err = "delete", s.DeleteManifest(t.Context(), m.Descriptor)
+		case 1:
+			what, err = "untag", s.Untag(t.Context(), tag(r))
+		case 2:
+			what, err = "put", s.PutManifest(t.Context(), m)
+		default:
+			what, err = "tag", s.PutManifest(t.Context(), m, tag(r), tag(r))
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("step %d, %s: %v", step, what, err)
+		}
+		fresh := openLayout(t, dir)
+		if diff := cmp.Diff(answers(t, fresh, ms), answers(t, s, ms)); diff != "" {
+			t.Fatalf("step %d, %s (-opened anew +stayed open):\n%s", step, what, diff)
+		}
+		list := strings.Fields(entries(t, dir, names))
+		for _, e := range list {
+			name, _, tagged := strings.Cut(e, ":")
+			if !tagged && strings.Count(" "+strings.Join(list, " "), " "+name) > 1 {
+				t.Fatalf("step %d, %s: %s is listed without a tag beside others of its own: %s", step, what, name, list)
+			}
+		}
+	}
+}
+
+// answers are what a layout says of tags and manifests.
+func answers(t *testing.T, s store.Store, ms []store.Manifest) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	ask := func(ref string) {
+		d, err := s.Resolve(t.Context(), ref)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		all[ref] = fmt.Sprint(d.Digest, d.Size, err != nil)
+	}
+	for i, m := range ms {
+		ask(fmt.Sprintf("t%d", i))
+		ask(m.Digest.String())
+	}
+	tags, err := store.Collect(s.Tags(t.Context(), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["tags"] = strings.Join(tags, " ")
+	return all
 }

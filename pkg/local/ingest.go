@@ -113,6 +113,12 @@ func (f *ingestFile) rename(name string) error {
 	}
 	// While it is open it is locked, so no sweeper comes before the rename.
 	err := f.root.Rename(f.name, name)
+	if errors.Is(err, fs.ErrNotExist) { // the first of its directory
+		if err := f.root.MkdirAll(path.Dir(name), 0o777); err != nil {
+			return err
+		}
+		err = f.root.Rename(f.name, name)
+	}
 	if err != nil {
 		// Not every file system of Windows renames what is open.
 		_ = f.Close()

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,6 +27,12 @@ type LayoutOptions struct {
 	// KeepBlobs makes a blob alone a reason to write an archive. Without it a
 	// push that fails before its manifest leaves the archive as it was.
 	KeepBlobs bool
+	// Source says of what repository a layout is the backup, by the name that it
+	// has in a registry, or "" for one alone. It is kept in index.json; a layout
+	// that is the backup of another repository is ErrExists, unless Replace.
+	// nil, or "" of it, is none.
+	Source  func(name string) string
+	Replace bool
 }
 
 // OpenLayout opens the OCI image layout in a directory (image-spec
@@ -46,6 +50,7 @@ func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	l := newLayout(dir, opts)
+	l.source = opts.source("")
 	l.open = func(create bool) (*os.Root, error) {
 		if create {
 			if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -55,14 +60,7 @@ func OpenLayout(dir string, opts LayoutOptions) (store.Store, error) {
 		return os.OpenRoot(dir)
 	}
 	l.rmdir = func() error { return os.Remove(dir) }
-	root, err := l.root()
-	if errors.Is(err, store.ErrNotFound) {
-		return l, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return l, root.Close()
+	return l, l.look()
 }
 
 func newLayout(dir string, opts LayoutOptions) *layout {
@@ -81,19 +79,24 @@ type layout struct {
 	open  func(create bool) (*os.Root, error)
 	rmdir func() error                                           // removes the directory if it is empty
 	mount func(b store.Blob) (put store.Put, ok bool, err error) // nil stands alone
+	begin func(ctx context.Context) error                        // makes the directory of a backup; nil is open
 	home  string                                                 // Blob.Home of what lies in it
 	busy  chan struct{}                                          // one goroutine changes index.json at a time
 	swept sync.Once                                              // what dead writers left was removed
 
-	mu     sync.Mutex
-	raw    []byte // index.json as it was last read, and what it says
-	parsed *index
-	seen   fs.FileInfo // of that file; nil where it was written here
-	about  *about
-	nodes  map[digest.Digest]node
+	mu      sync.Mutex
+	version fs.FileInfo // of the oci-layout that was right when it was read
+	raw     []byte      // index.json as it was last read, and what it says
+	parsed  *index
+	seen    fs.FileInfo // of that file; nil where it was written here
+	about   *about
+	nodes   map[digest.Digest]node
 
-	waiting []*listing // manifests that the next change of index.json lists
+	waiting []*listing      // manifests that the next change of index.json lists
+	coming  *sync.WaitGroup // those that are being put and do not wait yet; nil for none
 
+	source  source
+	claimed bool // it is that of the source; guarded by mu
 	// nested layouts may lie in this one's directory: repositories of a registry.
 	nested bool
 }
@@ -129,7 +132,16 @@ func (l *layout) root() (*os.Root, error) {
 	return root, nil
 }
 
+// checkVersion reads oci-layout, unless this very file was right before: a
+// layout is opened for every call.
 func (l *layout) checkVersion(root *os.Root) error {
+	now, statErr := root.Stat(layoutFile)
+	l.mu.Lock()
+	then := l.version
+	l.mu.Unlock()
+	if statErr == nil && sameFile(then, now) {
+		return nil
+	}
 	raw, err := readFile(root, layoutFile, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return notFound(fmt.Sprintf("no OCI image layout at %s: it has no file %s", l.dir, layoutFile))
@@ -145,7 +157,18 @@ func (l *layout) checkVersion(root *os.Root) error {
 	if v.Version != ocispec.ImageLayoutVersion {
 		return fmt.Errorf("%w: %s: imageLayoutVersion is %q, not %s", store.ErrInvalid, file, v.Version, ocispec.ImageLayoutVersion)
 	}
+	if statErr == nil {
+		l.mu.Lock()
+		l.version = now
+		l.mu.Unlock()
+	}
 	return nil
+}
+
+// sameFile says whether a file that was read is as it was: everyone who changes
+// a layout replaces its files, or at least their times.
+func sameFile(then, now fs.FileInfo) bool {
+	return then != nil && os.SameFile(then, now) && then.Size() == now.Size() && then.ModTime().Equal(now.ModTime())
 }
 
 // readFile reads a regular file of at most limit bytes.
@@ -206,13 +229,11 @@ func (l *layout) index(root *os.Root) (*index, error) {
 	return x, nil
 }
 
-// unchanged is what index.json says, if this file was read before. Everyone who
-// changes a layout replaces the file, or at least its time.
+// unchanged is what index.json says, if this file was read before.
 func (l *layout) unchanged(now fs.FileInfo) *index {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	then := l.seen
-	if then == nil || !os.SameFile(then, now) || then.Size() != now.Size() || !then.ModTime().Equal(now.ModTime()) {
+	if !sameFile(l.seen, now) {
 		return nil
 	}
 	return l.parsed
@@ -350,26 +371,6 @@ func (l *layout) openBlob(ctx context.Context, d digest.Digest, offset int64) (i
 		return nil, l.fail(err)
 	}
 	return contextReadCloser{contextReader{ctx, f}, f}, nil
-}
-
-// Tags are sorted, so that a list can go on after a tag that was removed.
-func (l *layout) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		root, x, err := l.read(ctx)
-		if err != nil {
-			yield("", err)
-			return
-		}
-		_ = root.Close()
-		var tags []string
-		for _, e := range x.entries {
-			if e.tag != "" {
-				tags = append(tags, e.tag)
-			}
-		}
-		slices.Sort(tags)
-		yieldAfter(ctx, slices.Compact(tags), after, yield)
-	}
 }
 
 func (l *layout) Support() store.Support {

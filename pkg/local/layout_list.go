@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -14,18 +15,32 @@ import (
 type listing struct {
 	manifest store.Manifest
 	tags     []string
-	done     chan struct{} // closed when err stands
+	allowed  func(*index) error // asked under the lock; nil is always
+	done     chan struct{}      // closed when err stands
 	err      error
+}
+
+// announce says that a manifest will wait to be listed; the caller says by
+// calling arrived that it waits, or that it does not come.
+func (l *layout) announce() (arrived func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.coming == nil {
+		l.coming = new(sync.WaitGroup)
+	}
+	l.coming.Add(1)
+	return sync.OnceFunc(l.coming.Done)
 }
 
 // list lists a manifest. index.json is written as a whole, so that a thousand
 // manifests put one by one cost a million entries; those that are put at one
-// time share one change. Whoever gets the lock first makes it for all who wait,
-// and each returns when the file says what it put.
-func (l *layout) list(ctx context.Context, root *os.Root, one *listing) error {
+// time share one change. Whoever gets the lock first makes it for all who wait
+// or are on their way, and each returns when the file says what it put.
+func (l *layout) list(ctx context.Context, root *os.Root, one *listing, arrived func()) error {
 	l.mu.Lock()
 	l.waiting = append(l.waiting, one)
 	l.mu.Unlock()
+	arrived()
 	unlock, err := l.lockUntil(ctx, root, one.done)
 	if err != nil {
 		l.mu.Lock()
@@ -37,13 +52,28 @@ func (l *layout) list(ctx context.Context, root *os.Root, one *listing) error {
 		return one.err
 	}
 	defer unlock()
-	l.mu.Lock()
-	batch := l.waiting
-	l.waiting = nil
-	l.mu.Unlock()
+	batch := l.gather()
 	l.listAll(root, batch)
 	<-one.done
 	return one.err
+}
+
+// gather takes all manifests that wait, once those have arrived that are on
+// their way now: they write their files, and need no lock for it. Those that
+// come later are left to the next.
+func (l *layout) gather() []*listing {
+	l.mu.Lock()
+	coming := l.coming
+	l.coming = nil
+	l.mu.Unlock()
+	if coming != nil {
+		coming.Wait()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch := l.waiting
+	l.waiting = nil
+	return batch
 }
 
 // listAll makes one change for all. A manifest that cannot be listed fails
@@ -80,9 +110,17 @@ func (l *layout) listAll(root *os.Root, batch []*listing) {
 }
 
 func (l *layout) listOne(root *os.Root, x *index, one *listing) (changed bool, err error) {
-	// Under the lock, so that no delete comes between file and entry.
-	if err := l.writeManifest(root, one.manifest); err != nil {
-		return false, err
+	if one.allowed != nil {
+		if err := one.allowed(x); err != nil {
+			return false, err
+		}
+	}
+	// Written and compared a moment ago, but a delete may have come before the
+	// lock was ours.
+	if size, err := l.size(root, one.manifest.Digest); err != nil || size != one.manifest.Size {
+		if err := l.writeManifest(root, one.manifest); err != nil {
+			return false, err
+		}
 	}
 	changed, err = x.put(one.manifest.Descriptor)
 	for _, tag := range one.tags {
@@ -104,9 +142,6 @@ func (l *layout) writeManifest(root *os.Root, m store.Manifest) error {
 	name := blobPath(m.Digest)
 	if old, err := readFile(root, name, m.Size); err == nil && bytes.Equal(old, m.Raw) {
 		return nil
-	}
-	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-		return l.fail(err)
 	}
 	return l.fail(l.replaceFile(root, name, m.Raw))
 }

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -86,6 +87,26 @@ func (l *layout) walk(ctx context.Context, root *os.Root, x *index, visit func(s
 		open = append(open, n.children...)
 	}
 	return nil
+}
+
+// Tags are sorted, so that a list can go on after a tag that was removed.
+func (l *layout) Tags(ctx context.Context, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		root, x, err := l.read(ctx)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		_ = root.Close()
+		var tags []string
+		for _, e := range x.entries {
+			if e.tag != "" {
+				tags = append(tags, e.tag)
+			}
+		}
+		slices.Sort(tags)
+		yieldAfter(ctx, slices.Compact(tags), after, yield)
+	}
 }
 
 func (l *layout) Referrers(

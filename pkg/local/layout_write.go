@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -90,11 +89,7 @@ func (l *layout) ingest(ctx context.Context, root *os.Root, b store.Blob) (store
 		put.How = store.Present // learnt only now, or another writer was first
 		return put, nil
 	}
-	name := blobPath(put.Digest)
-	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-		return store.Put{}, l.fail(err)
-	}
-	if err := f.rename(name); err != nil {
+	if err := f.rename(blobPath(put.Digest)); err != nil {
 		return store.Put{}, l.fail(err)
 	}
 	return put, nil
@@ -135,22 +130,23 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 	if created {
 		old, missing := l.open(false)
 		if missing == nil {
-			foreign := strangerIn(old)
+			err := l.strangers(old)
 			_ = old.Close()
-			created = false // a directory that is not a layout yet, and not ours to remove
-			if foreign != "" && !l.nested {
-				return l.fail(fmt.Errorf("%w: the directory holds %s and is no OCI layout; name one that is empty or not there", store.ErrExists, foreign))
+			if err != nil {
+				return err
 			}
+			created = false // a directory that is not a layout yet, and not ours to remove
 		}
-		root, err = l.open(true)
-		err = l.fail(err)
+		root, err = l.create(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	// Content first: a directory becomes a layout only when it holds something.
-	err = change(root)
+	if err = l.claim(ctx, root); err == nil {
+		err = change(root)
+	}
 	if err == nil {
 		err = l.initialize(ctx, root)
 	}
@@ -161,6 +157,26 @@ func (l *layout) write(ctx context.Context, change func(*os.Root) error) error {
 		}
 	}
 	return err
+}
+
+func (l *layout) create(ctx context.Context) (*os.Root, error) {
+	if l.begin != nil && l.source.name != "" {
+		if err := l.begin(ctx); err != nil {
+			return nil, err
+		}
+	}
+	root, err := l.open(true)
+	return root, l.fail(err)
+}
+
+// strangers is ErrExists where a directory that is to become a layout has somebody's
+// files in it.
+func (l *layout) strangers(root *os.Root) error {
+	foreign := strangerIn(root)
+	if foreign == "" || l.nested {
+		return nil
+	}
+	return l.fail(fmt.Errorf("%w: the directory holds %s and is no OCI layout; name one that is empty or not there", store.ErrExists, foreign))
 }
 
 // strangerIn names an entry of a directory that does not belong to a layout, or
@@ -263,18 +279,32 @@ func (l *layout) editLocked(root *os.Root, change func(*index) (bool, error)) er
 // PutManifest writes the manifest, then all its tags in one change of
 // index.json: other readers see all of them or none.
 func (l *layout) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	return l.putManifest(ctx, &listing{manifest: m, tags: tags})
+}
+
+// Swap looks and puts under one lock.
+func (l *layout) Swap(ctx context.Context, m store.Manifest, tag string, old digest.Digest) error {
+	return l.putManifest(ctx, &listing{manifest: m, tags: []string{tag}, allowed: func(x *index) error {
+		return l.fail(unmoved(tag, x.tagged(tag), old))
+	}})
+}
+
+func (l *layout) putManifest(ctx context.Context, one *listing) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if _, err := checkManifest(m, tags); err != nil {
+	if _, err := checkManifest(one.manifest, one.tags); err != nil {
 		return err
 	}
+	one.done = make(chan struct{})
+	arrived := l.announce()
+	defer arrived()
 	return l.write(ctx, func(root *os.Root) error {
-		// Side by side with others, and once more when index.json is locked.
-		if err := l.writeManifest(root, m); err != nil {
+		// Side by side with others; index.json then is changed for all of them.
+		if err := l.writeManifest(root, one.manifest); err != nil {
 			return err
 		}
-		return l.list(ctx, root, &listing{manifest: m, tags: tags, done: make(chan struct{})})
+		return l.list(ctx, root, one, arrived)
 	})
 }
 

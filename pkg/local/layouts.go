@@ -148,7 +148,8 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 	}
 	place := r.place(name)
 	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(place)), r.opts)
-	l.nested = true
+	l.nested, l.source = true, r.opts.source(name)
+	l.begin = func(ctx context.Context) error { return r.begin(ctx, place) }
 	l.open = func(create bool) (*os.Root, error) { return r.open(place, create) }
 	l.rmdir = func() error { return r.remove(place) }
 	l.home = layoutsHome + name
@@ -157,11 +158,14 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 	if errors.Is(err, store.ErrNotFound) {
 		return l, nil
 	}
+	if err == nil {
+		err = errors.Join(root.Close(), l.look())
+	}
 	if err != nil {
 		return nil, err
 	}
 	r.repos[name] = l
-	return l, root.Close()
+	return l, nil
 }
 
 // place is where the layout of a repository lies in the directory.

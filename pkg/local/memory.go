@@ -266,6 +266,17 @@ func (s *memory) link(d store.Descriptor, other *memory, how store.How) (store.P
 // PutManifest keeps a copy, since the caller may change its bytes afterwards.
 // The manifest and all its tags come to be seen at once.
 func (s *memory) PutManifest(ctx context.Context, m store.Manifest, tags ...string) error {
+	return s.putManifest(ctx, m, tags, func() error { return nil })
+}
+
+// Swap looks and puts under one lock.
+func (s *memory) Swap(ctx context.Context, m store.Manifest, tag string, old digest.Digest) error {
+	return s.putManifest(ctx, m, []string{tag}, func() error { return unmoved(tag, s.tags[tag], old) })
+}
+
+// putManifest puts m where allowed, which is asked under the lock, has nothing
+// against it.
+func (s *memory) putManifest(ctx context.Context, m store.Manifest, tags []string, allowed func() error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -276,6 +287,9 @@ func (s *memory) PutManifest(ctx context.Context, m store.Manifest, tags ...stri
 	m = store.Manifest{Descriptor: store.Plain(m.Descriptor), Raw: bytes.Clone(m.Raw)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := allowed(); err != nil {
+		return err
+	}
 	s.manifests[m.Digest] = stored{m, outline}
 	for _, tag := range tags {
 		s.tags[tag] = m.Digest
@@ -333,64 +347,6 @@ func (s *memory) Support() store.Support {
 }
 
 func (s *memory) Close() error { return nil }
-
-// NewMemoryRegistry gives an empty registry in memory. A repository is there
-// from the first write to it; a blob whose Home is another repository of the
-// same registry is mounted without being read.
-func NewMemoryRegistry() store.Registry {
-	return &memoryRegistry{repos: map[string]*memory{}}
-}
-
-type memoryRegistry struct {
-	mu    sync.Mutex
-	repos map[string]*memory
-}
-
-func (r *memoryRegistry) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		// The lock is not held while names are given out: who reads them may
-		// open repositories meanwhile.
-		r.mu.Lock()
-		names := slices.Sorted(maps.Keys(r.repos))
-		r.mu.Unlock()
-		names = slices.DeleteFunc(names, func(name string) bool {
-			_, ok := r.existing(name)
-			return !ok
-		})
-		yieldAfter(ctx, names, after, yield)
-	}
-}
-
-// Repository makes the store on asking, but it is listed only from its first
-// write on.
-func (r *memoryRegistry) Repository(_ context.Context, name string) (store.Store, error) {
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, ok := r.repos[name]
-	if !ok {
-		s = newMemory(name)
-		s.in, r.repos[name] = r, s
-	}
-	return s, nil
-}
-
-// existing gives a repository that was written to.
-func (r *memoryRegistry) existing(name string) (*memory, bool) {
-	r.mu.Lock()
-	s, ok := r.repos[name]
-	r.mu.Unlock()
-	if !ok {
-		return nil, false
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s, s.exists
-}
-
-func (r *memoryRegistry) Close() error { return nil }
 
 // Takes answers yes.
 func (s *memory) Takes(context.Context, string) (store.Finding, error) { return takesAll(), nil }

@@ -48,7 +48,7 @@ func TestStores(t *testing.T) {
 	}
 }
 
-func openLayout(t *testing.T, dir string) store.Store {
+func openLayout(t testing.TB, dir string) store.Store {
 	t.Helper()
 	s, err := local.OpenLayout(dir, local.LayoutOptions{})
 	if err != nil {

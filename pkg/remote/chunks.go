@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,23 +17,40 @@ const (
 	leastChunk = 256 << 10
 )
 
-// deliver sends a blob of known digest: in one PUT, or in chunks where one is
-// refused for its size or where Options.ChunkSize says so.
-func (r *repository) deliver(ctx context.Context, d store.Descriptor, src *content, s *session) error {
-	if pinned := r.client.opts.ChunkSize; pinned > 0 && d.Size > pinned {
-		return r.sendChunks(ctx, d, src, s, pinned)
+// resumeFrom is the size from which on a blob is sent so that it can be gone on
+// with, which costs a request more.
+const resumeFrom = 4 << 20
+
+// deliver sends a blob of known digest: in one PUT, a large one in a PATCH that
+// can be gone on with; or in chunks where that is refused for its size or where
+// Options.ChunkSize says so.
+func (r *repository) deliver(ctx context.Context, b store.Blob, s *session) error {
+	if pinned := r.client.opts.ChunkSize; pinned > 0 && b.Size > pinned {
+		_, err := r.patched(ctx, b, pinned, s)
+		return err
 	}
-	err := r.send(ctx, d, src, s)
-	choice, reason := chooseChunked(err)
-	if choice != inChunks || d.Size <= leastChunk {
+	if b.Size > resumeFrom && r.known.of(store.AbilityChunked) != store.No {
+		_, err := r.patched(ctx, b, 0, s)
+		choice, reason := chooseChunked(err, true)
+		if choice == "" {
+			return err
+		}
+		r.known.learn(store.AbilityChunked, store.No, refused(r.request(wire.UploadChunk), statusOf(err)))
+		r.fallback(choice, reason)
+		s = nil
+	}
+	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
+	err := r.send(ctx, b.Descriptor, src, s)
+	choice, reason := chooseChunked(err, true)
+	if choice != inChunks || b.Size <= leastChunk {
 		return err
 	}
 	r.fallback(choice, reason)
 	for size := int64(firstChunk); size >= leastChunk; size /= 4 {
-		if size >= d.Size {
+		if size >= b.Size {
 			continue
 		}
-		err = r.sendChunks(ctx, d, src, nil, size)
+		_, err = r.patched(ctx, b, size, nil)
 		if statusOf(err, http.StatusRequestEntityTooLarge) == nil {
 			return err
 		}
@@ -42,62 +58,30 @@ func (r *repository) deliver(ctx context.Context, d store.Descriptor, src *conte
 	return err
 }
 
-// sendChunks sends a blob in PATCHes of size bytes, or of what the registry
-// wants at least (distribution-spec "Pushing a blob in chunks"), in order. The
-// source is read once, and proves itself before its last bytes are sent.
-func (r *repository) sendChunks(ctx context.Context, d store.Descriptor, src *content, s *session, size int64) (err error) {
-	if s == nil {
-		if s, err = r.start(ctx, d.Digest.Algorithm()); err != nil {
-			return err
-		}
-	}
-	rc, err := src.open(ctx)
-	if err != nil {
-		r.cancel(ctx, s)
-		return err
-	}
-	defer rc.Close()
-	size = max(size, s.least)
-	for at := int64(0); at < d.Size && err == nil; at += size {
-		err = r.sendChunk(ctx, s, rc, at, min(size, d.Size-at))
-	}
-	if err == nil {
-		err = r.finish(ctx, s, d, nil)
-	}
-	if err != nil {
-		r.cancel(ctx, s)
-	}
-	return err
-}
+// The choices: several PATCHes for a blob that is too large for one request, and
+// one PUT for a blob that no PATCH may bring, which has to be read for its digest
+// before that where this is not known.
+const (
+	inChunks  = "chunks"
+	inOne     = "one-put"
+	hashFirst = "hash-first"
+)
 
-var errSentOnce = errors.New("a chunk cannot be read again")
-
-// sendChunk sends the next n bytes of rc, which belong at the offset at.
-func (r *repository) sendChunk(ctx context.Context, s *session, rc io.Reader, at, n int64) error {
-	header := octets()
-	header.Set("Content-Range", fmt.Sprintf("%d-%d", at, at+n-1))
-	opened := false
-	body := func() (io.ReadCloser, error) {
-		if opened {
-			return nil, errSentOnce
-		}
-		opened = true
-		return io.NopCloser(io.LimitReader(rc, n)), nil
+// chooseChunked decides what follows a PATCH that was refused, or a PUT that was
+// too large; "" is to go on with what there is.
+func chooseChunked(err error, named bool) (choice, reason string) {
+	if e := statusOf(err, http.StatusRequestEntityTooLarge); e != nil && e.Method == http.MethodPut {
+		return inChunks, fmt.Sprintf("a request with the whole blob is refused for its size (it answered %d)", e.Status)
 	}
-	resp, err := r.client.do(ctx, call{
-		Request: r.request(wire.UploadChunk), Location: s.url, Header: header, Body: body, Length: n, Once: true,
-		Want: []int{http.StatusAccepted, http.StatusCreated, http.StatusNoContent},
-	})
-	if err != nil {
-		return err
+	e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented)
+	switch {
+	case e == nil || e.Method != http.MethodPatch:
+		return "", ""
+	case named:
+		return inOne, fmt.Sprintf("the registry does not take a blob in one stream of its own (it answered %d): "+
+			"an upload that breaks off begins anew", e.Status)
 	}
-	defer resp.Body.Close()
-	if resp.Header.Get("Location") == "" {
-		return nil
-	}
-	next, err := r.session(resp)
-	if err == nil {
-		s.url = next.url
-	}
-	return err
+	return hashFirst, fmt.Sprintf("the registry does not take a blob in one stream before its digest is known (it answered %d): "+
+		"content is read twice", e.Status)
 }

@@ -34,6 +34,8 @@ type client struct {
 	ranging ranging  // of large downloads
 	buffers *buffers // theirs
 
+	homes *homes // where blobs are known to be
+
 	mu     sync.Mutex
 	warned map[string]bool // warnings that were told
 }
@@ -61,7 +63,10 @@ const (
 // newClient is a client for the registry that users call host.
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
-	c := &client{host: host, opts: opts, pace: opts.Pace, warned: map[string]bool{}, secrets: newSecrets(opts.Header)}
+	c := &client{
+		host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host),
+		warned: map[string]bool{}, secrets: newSecrets(opts.Header),
+	}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
 	}

@@ -134,6 +134,25 @@ func (f *Files) Get(ctx context.Context, host, repo string) (Credential, error) 
 	return Credential{}, nil
 }
 
+// Hosts lists the registries that the files have or name a helper for, sorted. What
+// helpers have is not asked.
+func (f *Files) Hosts() []string {
+	var hosts []string
+	for _, cf := range f.files {
+		for key := range cf.AuthConfigs {
+			hosts = append(hosts, key)
+		}
+		for key := range cf.CredentialHelpers {
+			hosts = append(hosts, key)
+		}
+	}
+	for i, key := range hosts {
+		hosts[i], _, _ = strings.Cut(normalKey(key), "/")
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
 func (f *Files) helper(name string) helper { return helper{name: name, timeout: f.opts.HelperTimeout} }
 
 // helperFor is the credential helper for a host, "" for none.

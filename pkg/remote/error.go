@@ -280,12 +280,21 @@ func title(page []byte) string {
 	return html.UnescapeString(string(page[start+len("<title>") : end]))
 }
 
+// notFound are the words of store.ErrNotFound.
+const notFound = "not found"
+
 // Error is a line such as
 // "PUT https://reg.io/v2/app/manifests/v1: 403 DENIED: requested access is denied".
+// What is not there is "not found" in it, whatever the registry calls it: the
+// answer to a HEAD says nothing, and scripts look for these words.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.URL, e.Status)
-	if len(e.Errors) == 0 || e.Errors[0].Code == "" {
+	missing := e.Unwrap() == store.ErrNotFound
+	switch uncoded := len(e.Errors) == 0 || e.Errors[0].Code == ""; {
+	case uncoded && missing:
+		b.WriteString(" " + notFound)
+	case uncoded:
 		b.WriteString(strings.TrimRight(" "+http.StatusText(e.Status), " "))
 	}
 	for i, info := range e.Errors {
@@ -297,6 +306,9 @@ func (e *Error) Error() string {
 			sep = ":"
 		}
 		b.WriteString(sep + " " + info.String())
+	}
+	if missing && !strings.Contains(b.String(), notFound) {
+		b.WriteString(": " + notFound)
 	}
 	if e.Anonymous {
 		b.WriteString(" (no credentials are known for it)")

@@ -29,7 +29,7 @@ func TestErrorText(t *testing.T) {
 	}{
 		"code":            {403, `{"errors":[{"code":"DENIED","message":"requested access is denied"}]}`, "403 DENIED: requested access is denied"},
 		"detail text":     {400, `{"errors":[{"code":"NAME_INVALID","message":"bad name","detail":"why not"}]}`, "400 NAME_INVALID: bad name: why not"},
-		"detail object":   {404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"m","detail":{"Tag": "v1 <x>"}}]}`, `404 MANIFEST_UNKNOWN: m: {"Tag":"v1 <x>"}`},
+		"detail object":   {404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"m","detail":{"Tag": "v1 <x>"}}]}`, `404 MANIFEST_UNKNOWN: m: {"Tag":"v1 <x>"}: not found`},
 		"detail array":    {401, `{"errors":[{"code":"UNAUTHORIZED","detail":[{"Type":"repository"}]}]}`, `401 UNAUTHORIZED: [{"Type":"repository"}]`},
 		"detail empty":    {401, `{"errors":[{"code":"UNAUTHORIZED","message":"m","detail":{}}]}`, "401 UNAUTHORIZED: m"},
 		"two errors":      {400, `{"errors":[{"code":"A"},{"code":"B","message":"b"}]}`, "400 A; B: b"},
@@ -41,7 +41,7 @@ func TestErrorText(t *testing.T) {
 		"text":            {502, "upstream\r\nmore", "502 Bad Gateway: upstream"},
 		"page":            {502, "\n<!DOCTYPE html><HTML><Title>Bad\n &amp; gone</TITLE>" + strings.Repeat("x", 5000), "502 Bad Gateway: HTML page: Bad & gone"},
 		"page, no title":  {502, "<html>", "502 Bad Gateway: HTML page: (no title)"},
-		"nothing":         {404, "", "404 Not Found"},
+		"nothing":         {404, "", "404 not found"},
 		"unknown status":  {499, "", "499"},
 		"not UTF-8":       {400, "a\xff\xfeb", "400 Bad Request: a\uFFFDb"},
 		"lines in a code": {400, `{"errors":[{"code":"A\nB","message":"c\n\nd"}]}`, "400 A B: c d"},
@@ -84,6 +84,9 @@ func TestErrorClass(t *testing.T) {
 		e := refusal(c.status, strings.NewReader(`{"errors":[{"code":"`+c.code+`"}]}`))
 		if !errors.Is(e, c.want) {
 			t.Errorf("%d %s is %v, want %v", c.status, c.code, errors.Unwrap(e), c.want)
+		}
+		if errors.Is(e, store.ErrNotFound) && !strings.Contains(e.Error(), "not found") {
+			t.Errorf("%d %s: %v does not say that it is not found", c.status, c.code, e)
 		}
 	}
 }

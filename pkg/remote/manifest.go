@@ -196,11 +196,13 @@ func (r *repository) PutManifest(ctx context.Context, m store.Manifest, tags ...
 	if mode != ReferrersTag && r.known.of(store.AbilityOCISubject) == store.Yes {
 		early = tags
 	}
+	l := r.beginLink(ctx, m, subject.Digest)
+	defer l.stop()
 	resp, rest, err := r.putFirst(ctx, m, early)
 	if err != nil {
 		return err
 	}
-	if err := r.linkSubject(ctx, m, subject.Digest, resp); err != nil {
+	if err := r.linkSubject(ctx, l, resp); err != nil {
 		return fmt.Errorf("%s is in %s, but is not listed as a referrer of %s: %w", m.Digest, r.name, subject.Digest, err)
 	}
 	if early == nil {

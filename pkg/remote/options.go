@@ -67,6 +67,11 @@ type Options struct {
 	// MaxManifest bounds a manifest, index, tag page or token in bytes; 0 is DefaultMaxManifest.
 	MaxManifest int64
 
+	// CacheDir is a directory for what makes later uploads cheaper: uploads that
+	// broke off, and which repositories have which blobs. What is in it may be lost
+	// or wrong. "" is none.
+	CacheDir string
+
 	// Events hears of fallbacks, retries and warnings.
 	Events store.Sink
 	// Trace gets a log of all requests and answers without secrets; nil for none.

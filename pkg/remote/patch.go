@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,63 +8,73 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
+	"sync"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// patching is the upload of content whose digest is learnt while it is sent:
-// POST, PATCH, PUT. A PATCH that is cut goes on in another one, from the offset
-// that the registry confirms.
+// patching is an upload that can be gone on with: POST, PATCH, PUT. Content of
+// unknown digest is hashed while it is sent. Where a PATCH is cut, another one
+// sends the rest, from the offset that the registry confirms; also in another
+// process, where there is a journal.
 type patching struct {
 	*repository
 	blob store.Blob
+	step int64 // bytes of a PATCH at most; 0 is all of it in one
 
 	s     *session
 	at    int64    // what the registry has; the next PATCH begins here
-	sent  *hashing // what the last PATCH read; nil before the first
-	read  prefix   // what all of them read so far
+	in    *hashing // the content; nil before it is opened
+	marks *marks   // of its hash; nil is none
+	read  prefix   // what was read so far, where there is no digest to tell
 	puts  int      // how often the session was closed in vain
-	doubt bool     // the registry went on, and came to no good end: from zero only
+
+	resumed   bool // the session was gone on with
+	doubt     bool // the registry went on, and came to no good end: from zero only
+	inherited bool // the session is of another process: nothing about it is sure
+	note      *noted
 }
 
-// prefix is the beginning of some content.
-type prefix struct {
-	size int64
-	sum  []byte // sha256
-}
-
-// stream sends content of unknown digest. Only tries without progress count.
-func (r *repository) stream(ctx context.Context, b store.Blob) (store.Descriptor, error) {
-	p := &patching{repository: r, blob: b}
-	var furthest int64
+// patched sends a blob by PATCH, in steps of so many bytes; 0 is in one. Only
+// tries without progress count.
+func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *session) (d store.Descriptor, err error) {
+	p := &patching{repository: r, blob: b, step: step, s: s}
+	p.recall(ctx)
+	defer func() { p.leave(ctx, err) }()
+	furthest := p.at
 	for try := 0; ; try++ {
-		d, own, err := p.once(ctx)
+		var own bool
+		d, own, err = p.once(ctx)
 		if err == nil {
 			return d, nil
 		}
+		if p.inherited && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+			p.restart(ctx)
+			furthest = 0
+			continue
+		}
 		if own || r.retries() == 0 || !p.mayGoOn(ctx, err) {
-			r.cancel(ctx, p.s)
 			return store.Descriptor{}, err
 		}
 		if d.Digest != "" { // all was sent, and the PUT failed
-			if found, lost := r.hasBlob(ctx, d); lost != nil || found {
+			found, lost := r.hasBlob(ctx, d)
+			if lost != nil {
+				return store.Descriptor{}, lost
+			}
+			if found {
 				r.cancel(ctx, p.s)
-				return d, lost
+				return d, nil
 			}
 		}
 		// First the pause: what is still on its way to the registry counts.
 		if err := pause(ctx, try); err != nil {
-			r.cancel(ctx, p.s)
 			return store.Descriptor{}, err
 		}
 		if p.goOn(ctx, err); p.at > furthest {
 			try, furthest = -1, p.at
 		}
 		if try >= r.retries() {
-			r.cancel(ctx, p.s)
 			return store.Descriptor{}, err
 		}
 		text := err.Error()
@@ -76,26 +85,45 @@ func (r *repository) stream(ctx context.Context, b store.Blob) (store.Descriptor
 	}
 }
 
+// leave ends the upload with the error that it came to. What another process can
+// go on with stays at the registry; anything else is given up.
+func (p *patching) leave(ctx context.Context, err error) {
+	if p.in != nil {
+		p.in.stop()
+		p.in.Close()
+	}
+	stays := err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable))
+	if p.note.end(stays) {
+		return
+	}
+	if err != nil {
+		p.cancel(ctx, p.s)
+	}
+}
+
 // mayGoOn says whether the upload may succeed after err, in this session or
 // another. A refusal of what was gone on with is one of going on: from zero it
 // may be taken. Else it is one of the request, or of the content.
 func (p *patching) mayGoOn(ctx context.Context, err error) bool {
-	if p.at > 0 {
+	if p.resumed {
 		return mayTryAgain(ctx, err) || ctx.Err() == nil && !p.doubt && errors.Is(err, store.ErrRefused)
 	}
-	choice, _ := chooseChunked(err)
+	if p.at > 0 {
+		return mayTryAgain(ctx, err)
+	}
+	choice, _ := chooseChunked(err, p.blob.Digest != "")
 	return choice == "" && mayTryAgain(ctx, err)
 }
 
 // goOn prepares the next try after err: from what the registry has, as far as
 // that is clear and of use, else from zero.
 func (p *patching) goOn(ctx context.Context, err error) {
-	if p.sent != nil {
-		p.read = p.sent.stop()
+	if p.in != nil {
+		p.read = p.in.stop()
 	}
 	misplaced := p.at > 0 && statusOf(err, http.StatusRequestedRangeNotSatisfiable) != nil
 	if !misplaced && !errors.Is(err, store.ErrUnavailable) {
-		p.doubt = p.doubt || p.at > 0 && statusOf(err, http.StatusNotFound) == nil // a session may get lost
+		p.doubt = p.doubt || p.resumed && statusOf(err, http.StatusNotFound) == nil // a session may get lost
 		p.restart(ctx)
 		return
 	}
@@ -109,13 +137,18 @@ func (p *patching) goOn(ctx context.Context, err error) {
 		p.restart(ctx)
 		return
 	}
-	p.at = n
+	p.at, p.resumed = n, true
 }
 
 // restart gives the session up: the next try begins with a new one.
 func (p *patching) restart(ctx context.Context) {
 	p.cancel(ctx, p.s)
-	p.s, p.at, p.sent, p.read, p.puts = nil, 0, nil, prefix{}, 0
+	if p.in != nil {
+		p.in.stop()
+	}
+	p.s, p.at, p.marks, p.read, p.puts = nil, 0, nil, prefix{}, 0
+	p.resumed, p.inherited = false, false
+	p.note.forget()
 }
 
 // progress is how many bytes the registry says it has. The session is gone, or
@@ -163,7 +196,9 @@ func (p *patching) move(resp *http.Response) error {
 	}
 	next, err := p.session(resp)
 	if err == nil {
+		next.least = max(next.least, p.s.least)
 		p.s = next
+		p.note.at(next.url)
 	}
 	return err
 }
@@ -172,27 +207,41 @@ func (p *patching) move(resp *http.Response) error {
 // once everything was sent; own says that the error is the source's, not the
 // registry's.
 func (p *patching) once(ctx context.Context) (d store.Descriptor, own bool, err error) {
-	if p.s == nil {
-		if p.s, err = p.start(ctx, digest.Canonical); err != nil {
-			return d, false, err
-		}
+	if own, err := p.ready(ctx); err != nil {
+		return d, own, err
 	}
-	if p.sent == nil || !p.sent.wholeAt(p.at) {
+	for !p.in.wholeAt(p.at) {
 		if own, err := p.patch(ctx); err != nil {
 			return d, own, err
 		}
 	}
 	d = p.blob.Descriptor
-	if d.Digest, d.Size, err = p.sent.sum(); err != nil {
-		return store.Descriptor{}, false, err
-	}
+	d.Digest, d.Size = p.in.sum()
 	p.puts++
 	return d, false, p.finish(ctx, p.s, d, nil)
 }
 
-// patch sends the content from p.at on. All of it is one chunk, which as the
-// last may be shorter than OCI-Chunk-Min-Length (distribution-spec "Pushing a
-// blob in chunks").
+// ready opens the session and the content, each unless it is open, at once.
+func (p *patching) ready(ctx context.Context) (own bool, err error) {
+	opened := make(chan error, 1)
+	if p.in != nil && (p.in.openAt(p.at) || p.in.wholeAt(p.at)) {
+		opened <- nil
+	} else {
+		go func() { opened <- p.open(ctx) }()
+	}
+	if p.s == nil {
+		if p.s, err = p.start(ctx, algorithmOf(p.blob.Descriptor)); err == nil {
+			p.note.at(p.s.url)
+		}
+	}
+	if own := <-opened; own != nil && err == nil {
+		return true, own
+	}
+	return false, err
+}
+
+// patch sends content from p.at on: all of it, or a step. The last chunk may be
+// shorter than OCI-Chunk-Min-Length (distribution-spec "Pushing a blob in chunks").
 func (p *patching) patch(ctx context.Context) (own bool, err error) {
 	patch := call{
 		Request: p.request(wire.UploadChunk), Location: p.s.url, Header: octets(), Length: p.blob.Size, Once: true,
@@ -202,13 +251,28 @@ func (p *patching) patch(ctx context.Context) (own bool, err error) {
 	// is a stream, which registries take too.
 	if p.blob.Size > 0 {
 		patch.Length -= p.at
-		patch.Header.Set("Content-Range", fmt.Sprintf("%d-%d", p.at, p.blob.Size-1))
+		if p.step > 0 {
+			patch.Length = min(patch.Length, max(p.step, p.s.least))
+		}
+		patch.Header.Set("Content-Range", fmt.Sprintf("%d-%d", p.at, p.at+patch.Length-1))
 	}
-	src := &content{open: p.open}
+	var sent *stretch
+	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) {
+		if sent != nil { // to be sent again, because the registry wants to know who asks
+			// The transport may be reading still, and is not to be blamed for it.
+			go sent.closeAfter()
+			p.in = nil
+			if err := p.open(ctx); err != nil {
+				return nil, err
+			}
+		}
+		sent = newStretch(p.in, patch.Length)
+		return sent, nil
+	}}
 	resp, err := p.client.do(ctx, src.call(ctx, patch))
 	if err == nil {
 		resp.Body.Close()
-		err = p.sent.wait(ctx)
+		err = sent.wait(ctx)
 	}
 	if e := src.failed(); e != nil {
 		return true, e
@@ -216,39 +280,103 @@ func (p *patching) patch(ctx context.Context) (own bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	// An answer that came before everything was read is none: that part has to be sent again.
+	if n := p.in.read(); patch.Length >= 0 && n != p.at+patch.Length || patch.Length < 0 && !p.in.wholeAt(n) {
+		return false, fmt.Errorf("%w: the registry answered before it had all of the blob", store.ErrUnavailable)
+	}
+	p.at = p.in.read()
 	p.known.learn(store.AbilityChunked, store.Yes, answered(patch.Request, resp, ""))
 	return false, p.move(resp)
 }
 
-// open opens the content at p.at. What comes before is read for its hash, from
-// the source and not from where an earlier try stood: what the registry confirms
-// ends anywhere. It is read before the request begins.
-func (p *patching) open(ctx context.Context) (io.ReadCloser, error) {
-	rc, err := p.blob.Open(ctx, 0)
-	if err != nil {
-		return nil, err
+// open opens the content at p.at. For its hash it is read from the last mark
+// before that, where a digest proves the whole. Else it is read from its first
+// byte on: it must be the same content as before, and no digest would tell.
+func (p *patching) open(ctx context.Context) error {
+	at := p.at
+	if p.blob.Digest == "" {
+		at = 0
 	}
-	p.sent = newHashing(rc, p.blob.Descriptor)
-	p.sent.before = p.read
-	if _, err := io.CopyN(io.Discard, p.sent, p.at); err != nil {
+	p.marks = p.marks.upTo(at)
+	from := p.marks.last().At
+	if p.in != nil {
+		p.in.Close()
+	}
+	rc, err := p.blob.Open(ctx, from)
+	if err != nil {
+		return err
+	}
+	in, err := newHashing(rc, p.blob.Descriptor, p.marks)
+	if err != nil {
 		rc.Close()
+		return err
+	}
+	if p.blob.Digest == "" {
+		in.before = p.read
+	}
+	if p.note != nil {
+		in.marked = func(m *marks) { p.note.keep(p.blob.Size, m) }
+	}
+	if _, err := io.CopyN(io.Discard, in, p.at-from); err != nil {
+		in.Close()
 		if errors.Is(err, io.EOF) {
 			err = errOtherContent
 		}
-		return nil, err
+		return err
 	}
-	return p.sent, nil
+	p.in = in
+	return nil
 }
 
 // errOtherContent: the registry has the beginning of one content, and the
 // source now holds another.
 var errOtherContent = fmt.Errorf("%w: another content than at the try before", store.ErrChanged)
 
-// check compares what was read with what an earlier try read: the digest would
-// else be of content that the registry does not have.
-func (b prefix) check(n int64, sum func([]byte) []byte) error {
-	if b.size > 0 && n == b.size && !bytes.Equal(sum(nil), b.sum) {
-		return errOtherContent
+// stretch is the body of one PATCH: what is next of some content. The transport
+// reads and closes it in a goroutine of its own; the content stays open.
+type stretch struct {
+	in     *hashing
+	left   int64 // below 0 is all there is
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newStretch(in *hashing, n int64) *stretch {
+	return &stretch{in: in, left: n, closed: make(chan struct{})}
+}
+
+func (b *stretch) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
 	}
+	if b.left > 0 && b.left < int64(len(p)) {
+		p = p[:b.left]
+	}
+	n, err := b.in.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	return n, err
+}
+
+func (b *stretch) Close() error {
+	b.once.Do(func() { close(b.closed) })
 	return nil
+}
+
+// closeAfter closes the content when the transport is done with the body.
+func (b *stretch) closeAfter() {
+	<-b.closed
+	b.in.Close()
+}
+
+// wait waits until the transport is done with the body: it may still be
+// reading when the answer is there (http.RoundTripper).
+func (b *stretch) wait(ctx context.Context) error {
+	select {
+	case <-b.closed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

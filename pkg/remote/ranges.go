@@ -223,7 +223,7 @@ func (b *ranged) advance() error {
 	}
 	b.ahead = b.ahead[1:]
 	b.current, b.unread = head, head.buf
-	if len(b.ahead) == 0 && b.fast(head) {
+	if len(b.ahead) == 0 && head.to < b.desc.Size && b.fast(head) {
 		b.one = &resuming{ctx: b.ctx, repo: b.repo, desc: b.desc, at: head.to}
 		return nil
 	}

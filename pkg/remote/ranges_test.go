@@ -197,6 +197,30 @@ func refuse(at, status int) func(int, int64, int64, http.ResponseWriter, *http.R
 	}
 }
 
+// TestRangesSlowFirst: a last range that comes fast ends the blob. There is no
+// rest for which one stream would be enough.
+func TestRangesSlowFirst(t *testing.T) {
+	s := &ranger{content: testContent(9999), fault: func(n int, from, to int64, w http.ResponseWriter, _ *http.Request) bool {
+		if n > 0 {
+			return false
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/9999", from, to))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(testContent(9999)[from:to])
+		w.(http.Flusher).Flush()
+		time.Sleep(200 * time.Millisecond)
+		_, _ = w.Write(testContent(9999)[to : to+1])
+		return true
+	}}
+	got, err := readRanged(t, s.blob(t, 1000), 0) // 100 bytes in 200 ms are not enough
+	if err != nil || !bytes.Equal(got, s.content) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if asked := s.requests(); len(asked) != 11 {
+		t.Errorf("%d requests, want 11: %q", len(asked), asked)
+	}
+}
+
 // TestRangesRedirected: where the registry redirects to is asked itself from
 // then on, and the registry again when that place refuses.
 func TestRangesRedirected(t *testing.T) {

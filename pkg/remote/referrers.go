@@ -59,7 +59,15 @@ func (r *repository) eachReferrer(ctx context.Context, subject digest.Digest, ar
 	if err := store.CheckDigest(subject); err != nil {
 		return err
 	}
+	read := func() (*refList, error) { return r.readList(ctx, subject) }
 	if r.hasReferrersAPI() != store.No {
+		if r.client.opts.Referrers == ReferrersAuto && r.known.of(store.AbilityReferrersAPI) == store.Unknown {
+			// Whether the answer will be that there is no API is not known, and
+			// the list is not far: one request, the first time, for a round trip.
+			early := r.readEarly(ctx, subject)
+			defer early.stop()
+			read = early.wait
+		}
 		err := r.listAPI(ctx, subject, artifactType, each)
 		if err == nil {
 			return nil
@@ -69,7 +77,7 @@ func (r *repository) eachReferrer(ctx context.Context, subject digest.Digest, ar
 			return err
 		}
 	}
-	list, err := r.readList(ctx, subject)
+	list, err := read()
 	if err != nil {
 		return err
 	}
@@ -222,14 +230,14 @@ func (r *repository) requireReferrersAPI(ctx context.Context, subject digest.Dig
 	return err
 }
 
-// linkSubject makes sure that the manifest m, which resp says was stored, is
-// listed as a referrer: by the registry, or in the list under the referrers
-// tag (distribution-spec "Pushing Manifests with Subject").
-func (r *repository) linkSubject(ctx context.Context, m store.Manifest, subject digest.Digest, resp *http.Response) error {
+// linkSubject makes sure that a manifest, which resp says was stored, is listed
+// as a referrer: by the registry, or in the list under the referrers tag
+// (distribution-spec "Pushing Manifests with Subject").
+func (r *repository) linkSubject(ctx context.Context, l *linking, resp *http.Response) error {
 	mode := r.client.opts.Referrers
 	req := r.request(wire.ManifestPut)
-	req.Ref = m.Digest.String()
-	if resp.Header.Get("OCI-Subject") == subject.String() {
+	req.Ref = l.entry.Digest.String()
+	if resp.Header.Get("OCI-Subject") == l.subject.String() {
 		r.known.learn(store.AbilityOCISubject, store.Yes, answered(req, resp, "OCI-Subject"))
 		if mode != ReferrersTag {
 			return nil
@@ -238,16 +246,19 @@ func (r *repository) linkSubject(ctx context.Context, m store.Manifest, subject 
 		r.known.learn(store.AbilityOCISubject, store.No, answered(req, resp, ""))
 	}
 	if mode != ReferrersTag {
-		api, err := r.waitListed(ctx, subject, m.Digest)
+		if l.only && l.early == nil && mode != ReferrersAPI && r.known.of(store.AbilityReferrersAPI) != store.Yes {
+			l.early = r.readEarly(ctx, l.subject) // most who do not send OCI-Subject have no API
+		}
+		api, err := r.waitListed(ctx, l.subject, l.entry.Digest)
 		if err != nil || api == store.Yes {
 			return err
 		}
 	}
-	d, err := referrerOf(m)
+	d, err := referrerOf(l.entry)
 	if err != nil {
 		return err
 	}
-	return r.addToList(ctx, subject, d)
+	return r.addToList(ctx, l, d)
 }
 
 // listedTries is how often a registry that took a referrer without OCI-Subject

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ import (
 const (
 	listTries  = 30
 	listSettle = 100 * time.Millisecond // at least; longer where the registry is slow
+	crowded    = 3                      // times as long where others are at work
 )
 
 // refList is the list of referrers under a tag.
@@ -98,14 +100,15 @@ func (r *repository) writeList(ctx context.Context, l *refList) error {
 	return err
 }
 
-// addToList adds an entry to the subject's list.
-func (r *repository) addToList(ctx context.Context, subject digest.Digest, d store.Descriptor) error {
-	return r.changeList(ctx, subject, listChange{entry: d})
+// addToList adds an entry to the list of the link's subject.
+func (r *repository) addToList(ctx context.Context, l *linking, d store.Descriptor) error {
+	return r.changeList(ctx, l, listChange{entry: d})
 }
 
 // dropFromList removes the entry of a referrer that was deleted.
 func (r *repository) dropFromList(ctx context.Context, subject, referrer digest.Digest) error {
-	return r.changeList(ctx, subject, listChange{entry: store.Descriptor{Digest: referrer}, drop: true})
+	l := &linking{subject: subject, arrived: func() {}}
+	return r.changeList(ctx, l, listChange{entry: store.Descriptor{Digest: referrer}, drop: true})
 }
 
 // listChange is an entry that should be in a list, or not.
@@ -127,125 +130,116 @@ func (c listChange) apply(l *refList) bool {
 	return true
 }
 
-// lists are the changes to lists of referrers that come from this process.
-// One writer is at work on a list at a time: nobody here needs to lose. What
-// arrives meanwhile waits together and is written at once, because each write
-// takes the time that others need to show.
-type lists struct {
-	locks
-	mu      sync.Mutex
-	waiting map[digest.Digest]*listBatch // by subject
+// change is what is to be done to a subject's list.
+type change struct {
+	subject digest.Digest
+	entries []listChange
 }
 
-// listBatch is what is written at once. Its first change brings the others along.
-type listBatch struct {
-	changes []listChange
-	done    chan struct{} // closed when err is set
-	err     error
-}
-
-// join adds a change to the batch that waits; first is true where it is a new one.
-func (q *lists) join(subject digest.Digest, c listChange) (b *listBatch, first bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if b = q.waiting[subject]; b == nil {
-		b, first = &listBatch{done: make(chan struct{})}, true
-		if q.waiting == nil {
-			q.waiting = map[digest.Digest]*listBatch{}
-		}
-		q.waiting[subject] = b
+func (c *change) apply(l *refList) (changed bool) {
+	for _, e := range c.entries {
+		changed = e.apply(l) || changed
 	}
-	// Of two changes about one referrer the later one holds; together they
-	// would never be done.
-	b.changes = slices.DeleteFunc(b.changes, func(old listChange) bool { return old.entry.Digest == c.entry.Digest })
-	b.changes = append(b.changes, c)
-	return b, first
+	return changed
 }
 
-// take closes the batch that waits: what comes now begins the next.
-func (q *lists) take(subject digest.Digest) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.waiting, subject)
-}
-
-// changeList makes a change to a list until it lasts, together with those that
-// arrive while it waits.
-func (r *repository) changeList(ctx context.Context, subject digest.Digest, c listChange) error {
-	for {
-		b, first := r.lists.join(subject, c)
-		if first {
-			unlock, err := r.lists.lock(ctx, subject)
-			r.lists.take(subject)
-			if b.err = err; err == nil {
-				b.err = r.writeChanges(ctx, subject, b.changes)
-				unlock()
-			}
-			close(b.done)
-			return b.err
-		}
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		// That who wrote was given up is no reason for the others.
-		given := errors.Is(b.err, context.Canceled) || errors.Is(b.err, context.DeadlineExceeded)
-		if !given || ctx.Err() != nil {
-			return b.err
+// rescue adds to the change the entries that somebody else has written since base
+// was read, and that our write has taken away.
+func (c *change) rescue(seen, base *refList) {
+	for _, e := range seen.entries() {
+		ours := slices.ContainsFunc(c.entries, func(o listChange) bool { return o.entry.Digest == e.Digest })
+		if !ours && !base.has(e.Digest) {
+			c.entries = append(c.entries, listChange{entry: e})
 		}
 	}
 }
 
-// writeChanges makes changes to a list until they last.
+// writeChanges makes changes to a list until they last. l is the list where it
+// was read already, from the time began on.
 //
-// Another writer that read the list before our PUT writes it without our
-// change. It does that within the time of a GET and a PUT, so the list is read
-// back after more than that; and once more, later, when somebody else was seen
-// at work.
-func (r *repository) writeChanges(ctx context.Context, subject digest.Digest, changes []listChange) error {
+// Another writer that read the list before our PUT writes it without our change.
+// It sees that when it looks at the list while its PUT is under way, unless it
+// looked before our PUT and wrote after it; and that we see, as the list is read
+// back when as long has passed once more as ours took. Where somebody else was
+// seen at work it is more, and the change has to be seen twice.
+func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, began time.Time) (err error) {
 	var written digest.Digest // by us, "" before the first time
-	proofs := 1               // how often the change must still be seen
-	for try := 0; try < listTries; {
-		began := r.client.opts.Now()
-		l, err := r.readList(ctx, subject)
-		if err != nil {
-			return err
+	proofs, alone := 1, true  // how often the change must still be seen; nobody else was
+	for try := 0; try < listTries; l = nil {
+		if l == nil {
+			began = r.client.opts.Now()
+			if l, err = r.readList(ctx, todo.subject); err != nil {
+				return err
+			}
 		}
 		if l.other != "" {
 			return fmt.Errorf("%w: the tag %s should be a list of referrers, but is %s; it is left as it is",
 				store.ErrExists, l.tag, l.other)
 		}
-		changed := false
-		for _, c := range changes {
-			changed = c.apply(l) || changed
-		}
+		base := *l
+		base.index.Manifests = slices.Clone(l.index.Manifests)
+		changed := todo.apply(l)
 		switch {
 		case !changed && written == "":
 			return nil // it was so before
 		case changed:
-			if written != "" {
-				proofs = 2 // somebody writes at the same time
-			}
-			if err := r.writeList(ctx, l); err != nil {
+			seen, err := r.writeWatching(ctx, todo.subject, l)
+			if err != nil {
 				return err
+			}
+			if other := seen != nil && seen.digest != base.digest && seen.digest != l.digest; other || written != "" {
+				proofs, alone = 2, false // somebody writes at the same time
+			}
+			if seen != nil {
+				todo.rescue(seen, &base)
 			}
 			written = l.digest
 			try++
 		case l.digest != written:
 			// Ours is in it, and somebody else's too.
-			written, proofs = l.digest, max(proofs, 2)-1
+			written, proofs, alone = l.digest, max(proofs, 2)-1, false
 		default:
 			proofs--
 		}
 		if proofs == 0 {
 			return nil
 		}
-		settle := max(r.settle, 3*r.client.opts.Now().Sub(began))
-		if err := waitFor(ctx, settle+rand.N(settle)); err != nil {
+		if err := r.letOthersShow(ctx, r.client.opts.Now().Sub(began), alone); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: the list %s was overwritten %d times by others",
-		store.ErrUnavailable, wire.ReferrersTag(subject), listTries)
+		store.ErrUnavailable, wire.ReferrersTag(todo.subject), listTries)
+}
+
+// writeWatching writes a list, and reads it once the request is on its way: what
+// others have written since it was read before shows, although it is written over.
+// It gives nil where that cannot be seen.
+func (r *repository) writeWatching(ctx context.Context, subject digest.Digest, l *refList) (seen *refList, err error) {
+	away := make(chan struct{})
+	leave := sync.OnceFunc(func() { close(away) })
+	sending := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { leave() }})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		<-away
+		if now, err := r.readList(ctx, subject); err == nil {
+			seen = now
+		}
+	})
+	err = r.writeList(sending, l)
+	leave()
+	watching.Wait()
+	return seen, err
+}
+
+// letOthersShow waits for writers who looked at a list before our PUT and write
+// it after that, by the time that our own GET and PUT took. Where there are
+// several they are not to come in step, and keep each other waiting.
+func (r *repository) letOthersShow(ctx context.Context, took time.Duration, alone bool) error {
+	settle := max(r.settle, took)
+	if alone {
+		return waitFor(ctx, settle+rand.N(settle/2))
+	}
+	settle = max(r.settle, crowded*took)
+	return waitFor(ctx, settle+rand.N(settle))
 }

@@ -78,6 +78,12 @@ func newTagRegistry(t *testing.T) (*tagRegistry, *repository) {
 	return g, st.(*repository)
 }
 
+// linkTo is a link of something that was put already.
+func linkTo(r *repository) *linking {
+	arrived, _ := r.lists.announce(dgst)
+	return &linking{subject: dgst, arrived: arrived}
+}
+
 func entryOf(name string) store.Descriptor {
 	return store.Descriptor{MediaType: store.MediaTypeImage, Digest: digest.FromString(name), Size: 1}
 }
@@ -105,7 +111,7 @@ func TestListChangesGoTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	add := func(name string) {
 		wg.Go(func() {
-			if err := r.addToList(t.Context(), dgst, entryOf(name)); err != nil {
+			if err := r.addToList(t.Context(), linkTo(r), entryOf(name)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -128,11 +134,11 @@ func TestLaterListChangeHolds(t *testing.T) {
 	t.Parallel()
 	g, r := newTagRegistry(t)
 	done := make(chan error, 4)
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("first")) }()
 	<-g.began
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("gone")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("gone")) }()
 	r.waits(t, 1)
-	go func() { done <- r.addToList(t.Context(), dgst, entryOf("stays")) }()
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("stays")) }()
 	r.waits(t, 2)
 	dropped := make(chan bool)
 	go func() {
@@ -156,11 +162,11 @@ func TestListChangeOutlivesItsWriter(t *testing.T) {
 	g, r := newTagRegistry(t)
 	first, writer, other := make(chan error), make(chan error), make(chan error)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { first <- r.addToList(t.Context(), dgst, entryOf("first")) }()
+	go func() { first <- r.addToList(t.Context(), linkTo(r), entryOf("first")) }()
 	<-g.began
-	go func() { writer <- r.addToList(ctx, dgst, entryOf("writer")) }()
+	go func() { writer <- r.addToList(ctx, linkTo(r), entryOf("writer")) }()
 	r.waits(t, 1)
-	go func() { other <- r.addToList(t.Context(), dgst, entryOf("other")) }()
+	go func() { other <- r.addToList(t.Context(), linkTo(r), entryOf("other")) }()
 	r.waits(t, 2)
 	cancel()
 	if err := <-writer; !errors.Is(err, context.Canceled) {
@@ -174,4 +180,76 @@ func TestListChangeOutlivesItsWriter(t *testing.T) {
 		}
 	}
 	g.listed(t, 2, "first", "other")
+}
+
+// A list is not written while another change to it is on its way: they are
+// written at once.
+func TestListWaitsForChangesOnTheirWay(t *testing.T) {
+	t.Parallel()
+	g, r := newTagRegistry(t)
+	close(g.release)
+	second := linkTo(r)
+	done := make(chan error, 2)
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("first")) }()
+	r.waits(t, 1)
+	time.Sleep(20 * time.Millisecond)
+	g.listed(t, 0)
+	go func() { done <- r.addToList(t.Context(), second, entryOf("second")) }()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	g.listed(t, 1, "first", "second")
+	// One that does not come after all is not waited for.
+	third := linkTo(r)
+	go func() { done <- r.addToList(t.Context(), linkTo(r), entryOf("fourth")) }()
+	r.waits(t, 1)
+	third.arrived()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	g.listed(t, 2, "first", "second", "fourth")
+}
+
+// What somebody else wrote between our reading and our writing of a list, and
+// proved before we wrote, is put back by us: nobody else knows that it is lost.
+func TestListPutsBackWhatItOverwrote(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	list, writes, seen := indexOf("", entryOf("old"), entryOf("gone")), 0, make(chan bool, 10)
+	tag := "manifests/" + wire.ReferrersTag(dgst)
+	_, st := newScript(t, Options{}, map[string]http.HandlerFunc{
+		"GET " + tag: func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			typed(store.MediaTypeIndex, "", list)(w, r)
+			seen <- true
+		},
+		"PUT " + tag: func(w http.ResponseWriter, r *http.Request) {
+			raw, _ := io.ReadAll(r.Body)
+			mu.Lock()
+			writes++
+			first := writes == 1
+			if first {
+				list = indexOf("", entryOf("old"), entryOf("gone"), entryOf("theirs"))
+				<-seen // our reading of before
+			}
+			mu.Unlock()
+			if first {
+				<-seen // who looks while this is under way
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			list = string(raw)
+			w.WriteHeader(http.StatusCreated)
+		},
+	})
+	if err := st.(*repository).dropFromList(t.Context(), dgst, digest.FromString("gone")); err != nil {
+		t.Fatal(err)
+	}
+	want := indexOf("", entryOf("old"), entryOf("theirs"))
+	if list != want || writes != 2 {
+		t.Errorf("after %d writes the list is %s, want %s", writes, list, want)
+	}
 }

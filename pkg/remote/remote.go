@@ -36,14 +36,16 @@ type repository struct {
 	name   string
 
 	known   knowledge
-	flights flights // uploads under way and done
-	lists   lists   // changes to referrers lists under way
-	kinds   kinds   // what was asked about kinds of manifests
-	settle  time.Duration
+	asks    questions     // which way small blobs begin
+	flights flights       // uploads under way and done
+	lists   lists         // changes to referrers lists under way
+	kinds   kinds         // what was asked about kinds of manifests
+	settle  time.Duration // the least time in which other writers of a list show
+	fresh   time.Duration // for how long a list that was read may be the base of a change
 }
 
 func newRepository(c *client, name string) *repository {
-	return &repository{client: c, name: name, settle: listSettle}
+	return &repository{client: c, name: name, settle: listSettle, fresh: listSettle}
 }
 
 // Support is what the registry's answers have shown so far.

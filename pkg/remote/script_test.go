@@ -80,6 +80,11 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	on(w, r)
 }
 
+// storesByPost lets the store know that its registry stores a blob by one POST.
+func storesByPost(st store.Store) {
+	st.(*repository).learnPost(store.Yes, store.Evidence{})
+}
+
 // asked asserts the requests since the last call. {name} stands for a digest.
 func (s *script) asked(want ...string) {
 	s.t.Helper()

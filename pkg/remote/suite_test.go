@@ -82,7 +82,7 @@ func refersTo(subject store.Manifest, i int) store.Manifest {
 // does not write the list for each of them.
 func TestManyReferrersFewWrites(t *testing.T) {
 	t.Parallel()
-	const n, bound = 60, 15
+	const n, bound = 60, 8
 	var writes atomic.Int32
 	srv := httptest.NewServer(serve.New(local.NewMemoryRegistry(), serve.Options{
 		Quirks: serve.Quirks{NoReferrersAPI: true, NoOCISubject: true, Sparse: true},

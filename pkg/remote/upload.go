@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +49,7 @@ func (r *repository) PutBlob(ctx context.Context, b store.Blob) (store.Put, erro
 		return store.Put{}, err
 	}
 	r.flights.add(b.Descriptor)
+	r.client.homes.add(b.Digest, b.Size, r.name)
 	return put, nil
 }
 
@@ -86,57 +85,80 @@ func (f *flights) forget(d digest.Digest) {
 // putNamed brings a blob of known digest and size into the repository with as
 // few requests as the registry allows.
 func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, error) {
-	from, sameHost := strings.CutPrefix(b.Home, r.client.host+"/")
+	from, given := r.homeOf(b)
 	var s *session
-	if sameHost && from != r.name {
-		mounted, opened, err := r.mount(ctx, b.Digest, from)
+	other := from != "" && from != r.name
+	if other {
+		mounted, opened, err := r.mount(ctx, b.Digest, from, given)
 		if err != nil || mounted {
 			return store.Mounted, err
 		}
 		s = opened
 	}
-	if b.Size > smallBlob || sameHost && from == r.name {
-		// Many bytes are worth a question, few are sent sooner than it is
-		// answered. After a mount that was not done the blob may still be here.
-		if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
-			r.cancel(ctx, s)
+	if b.Size <= smallBlob {
+		// A registry that refuses to mount would refuse the question as well.
+		return r.putSmall(ctx, b, s, func() (bool, error) {
+			if s != nil || other {
+				return false, nil
+			}
+			return r.asksFirst(ctx, from == r.name)
+		})
+	}
+	// Many bytes are worth a question. After a mount that was not done the blob
+	// may still be here.
+	if found, err := r.hasBlob(ctx, b.Descriptor); err != nil || found {
+		r.cancel(ctx, s)
+		return store.Present, err
+	}
+	return store.Sent, r.deliver(ctx, b, s)
+}
+
+// putSmall puts a blob that fits into memory. In memory the bytes are proven
+// before the first of them is sent, and can be sent again.
+func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, asks func() (bool, error)) (store.How, error) {
+	first, err := asks()
+	if err != nil {
+		return "", err
+	}
+	if first {
+		found, opened, err := r.ask(ctx, b.Digest)
+		if err != nil || found {
 			return store.Present, err
 		}
+		s = opened
 	}
-	if b.Size > smallBlob {
-		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
-		return store.Sent, r.deliver(ctx, b.Descriptor, src, s)
-	}
-	// In memory the bytes are proven before the first of them is sent, and can
-	// be sent again.
 	raw, err := store.ReadBlob(ctx, b, smallBlob)
 	if err != nil {
 		r.cancel(ctx, s)
 		return "", err
 	}
-	return store.Sent, r.putSmall(ctx, b.Descriptor, raw, s)
+	small := store.NewBlob(b.MediaType, raw)
+	small.Descriptor = b.Descriptor
+	pinned := r.client.opts.ChunkSize > 0 && b.Size > r.client.opts.ChunkSize
+	if s != nil || pinned || r.singlePost() == store.No {
+		return store.Sent, r.deliver(ctx, small, s)
+	}
+	return store.Sent, r.post(ctx, small)
 }
 
-// putSmall sends bytes in memory: one POST where the registry takes that,
-// else POST and PUT.
-func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byte, s *session) error {
-	src := &content{open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }}
-	pinned := r.client.opts.ChunkSize > 0 && d.Size > r.client.opts.ChunkSize
-	if s != nil || pinned || r.known.of(store.AbilitySinglePost) == store.No {
-		return r.deliver(ctx, d, src, s)
-	}
+// post sends bytes in memory: one POST where the registry takes that, else POST
+// and PUT.
+func (r *repository) post(ctx context.Context, b store.Blob) error {
+	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return b.Open(ctx, 0) }}
+	defer r.asks.change(func() { r.asks.tried = true })
 	req := r.request(wire.UploadSingle)
-	req.Digest = d.Digest
+	req.Digest = b.Digest
 	resp, err := r.client.do(ctx, src.call(ctx, call{
-		Request: req, Header: octets(), Length: d.Size, Want: []int{http.StatusCreated, http.StatusAccepted},
+		Request: req, Header: octets(), Length: b.Size, Want: []int{http.StatusCreated, http.StatusAccepted},
 	}))
+	var s *session
 	evidence := store.Evidence{}
 	if err == nil {
 		defer resp.Body.Close()
 		evidence = answered(req, resp, "")
 		if resp.StatusCode == http.StatusCreated {
-			r.known.learn(store.AbilitySinglePost, store.Yes, evidence)
-			return checkDigestHeader(resp, d.Digest)
+			r.learnPost(store.Yes, evidence)
+			return checkDigestHeader(resp, b.Digest)
 		}
 		if s, err = r.session(resp); err != nil {
 			return err
@@ -148,9 +170,9 @@ func (r *repository) putSmall(ctx context.Context, d store.Descriptor, raw []byt
 	if choice == "" {
 		return err
 	}
-	r.known.learn(store.AbilitySinglePost, store.No, evidence)
+	r.learnPost(store.No, evidence)
 	r.fallback(choice, reason)
-	return r.deliver(ctx, d, src, s)
+	return r.deliver(ctx, b, s)
 }
 
 // chooseUpload decides what follows a POST with digest and body that did not
@@ -163,48 +185,6 @@ func chooseUpload(err error) (choice, reason string) {
 		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusNotImplemented)
 	if e != nil {
 		return "post-put", fmt.Sprintf("the registry does not store a blob by one POST: it answered %d", e.Status)
-	}
-	return "", ""
-}
-
-// mount asks the registry to link the blob from another of its repositories.
-// Where it does not, it may have opened an upload, which is then used.
-func (r *repository) mount(ctx context.Context, d digest.Digest, from string) (bool, *session, error) {
-	req := r.request(wire.UploadMount)
-	req.Digest, req.From = d, from
-	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
-	var s *session
-	if err == nil {
-		defer resp.Body.Close()
-		if resp.StatusCode == http.StatusCreated {
-			r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
-			if err = checkDigestHeader(resp, d); err == nil {
-				return true, nil, nil
-			}
-		} else if s, err = r.session(resp); err != nil {
-			return false, nil, err
-		}
-	}
-	choice, reason := chooseMount(err)
-	if choice == "" {
-		return false, nil, err
-	}
-	r.fallback(choice, reason)
-	return false, s, nil
-}
-
-// chooseMount decides what follows a mount that was not done; "" is to fail.
-func chooseMount(err error) (choice, reason string) {
-	if err == nil {
-		return "upload", "the registry did not mount the blob: it answered 202 and opened an upload"
-	}
-	if errors.Is(err, store.ErrMismatch) {
-		return "upload", "the registry says that it mounted another blob than it was asked for"
-	}
-	e := statusOf(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
-		http.StatusNotFound, http.StatusMethodNotAllowed)
-	if e != nil {
-		return "upload", fmt.Sprintf("the registry did not mount the blob: it answered %d", e.Status)
 	}
 	return "", ""
 }

@@ -72,6 +72,7 @@ func TestPutSmallBlob(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, st := newScript(t, Options{}, uploads(tc.on))
+			storesByPost(st)
 			p, err := st.PutBlob(t.Context(), store.NewBlob("text/plain", []byte(content5)))
 			if !errors.Is(err, tc.err) {
 				t.Errorf("got %v, want %v", err, tc.err)
@@ -89,21 +90,68 @@ func TestPutSmallBlob(t *testing.T) {
 // that was sent before.
 func TestPutBlobLearns(t *testing.T) {
 	s, st := newScript(t, Options{}, uploads(nil))
+	storesByPost(st)
 	for _, text := range []string{"hello", "second", "second"} {
 		if _, err := st.PutBlob(t.Context(), store.NewBlob("", []byte(text))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	second := strings.Replace(digest.FromString("second").String(), ":", "%3A", 1)
-	s.asked(single, "PUT blobs/uploads/1?digest={d} hello", post, "PUT blobs/uploads/1?digest="+second+" second")
+	s.asked(single, "PUT blobs/uploads/1?digest={d} hello",
+		"POST blobs/uploads/?from=app&mount="+second, "PUT blobs/uploads/1?digest="+second+" second")
 	s.told("post-put")
 	if got := st.Support()[store.AbilitySinglePost]; got.Answer != store.No || got.Evidence.Status != 202 {
 		t.Errorf("single POST: %+v", got)
 	}
 }
 
+// A registry of which nothing is known is asked for the blob and opens an upload
+// in one request, without a body. One that refuses is not asked again.
+func TestAskFirst(t *testing.T) {
+	const ask, put = "POST blobs/uploads/?from=app&mount={d}", "PUT blobs/uploads/1?digest={d} hello"
+	for _, tc := range []struct {
+		name  string
+		post  http.HandlerFunc
+		asked []string
+		how   store.How
+		err   error
+	}{
+		{name: "it is there", post: answer(201, "", "Docker-Content-Digest", dgst.String()), asked: []string{ask}, how: store.Present},
+		{name: "it is not", asked: []string{ask, put}, how: store.Sent},
+		{name: "the registry refuses", post: turns(answer(404, code("BLOB_UNKNOWN")), answer(201, "")), asked: []string{ask, single}, how: store.Sent},
+		{name: "not allowed to read", post: turns(answer(403, code("DENIED")), answer(201, "")), asked: []string{ask, single}, how: store.Sent},
+		{
+			name: "it says that it has another", post: turns(answer(201, "", "Docker-Content-Digest", digest.FromString("x").String()), answer(201, "")),
+			asked: []string{ask, single}, how: store.Sent,
+		},
+		{name: "no answer", post: answer(503, ""), asked: []string{ask}, err: store.ErrUnavailable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			on := uploads(nil)
+			if tc.post != nil {
+				on[post] = tc.post
+			}
+			s, st := newScript(t, Options{}, on)
+			p, err := st.PutBlob(t.Context(), store.NewBlob("", []byte(content5)))
+			if !errors.Is(err, tc.err) || p.How != tc.how {
+				t.Errorf("got %q, %v, want %q, %v", p.How, err, tc.how, tc.err)
+			}
+			s.asked(tc.asked...)
+			s.told()
+			if tc.name == "the registry refuses" {
+				other := store.NewBlob("", []byte("other"))
+				if _, err := st.PutBlob(t.Context(), other); err != nil {
+					t.Error(err)
+				}
+				s.asked("POST blobs/uploads/?digest=" + strings.Replace(other.Digest.String(), ":", "%3A", 1) + " other")
+			}
+		})
+	}
+}
+
 func TestPutBlobOnce(t *testing.T) {
 	s, st := newScript(t, Options{}, map[string]http.HandlerFunc{post: answer(201, "")})
+	storesByPost(st)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -293,6 +341,7 @@ func TestPutUnnamedBlob(t *testing.T) {
 func TestPutUnnamedSmallBlob(t *testing.T) {
 	for _, size := range []int64{5, store.UnknownSize} {
 		s, st := newScript(t, Options{}, map[string]http.HandlerFunc{post: answer(201, "")})
+		storesByPost(st)
 		p, err := st.PutBlob(t.Context(), unnamed(store.NewBlob("text/plain", []byte(content5)), size))
 		if err != nil || p.Digest != dgst || p.Size != 5 || p.MediaType != "text/plain" {
 			t.Errorf("got %+v, %v", p, err)

@@ -44,6 +44,8 @@ var (
 	ErrConfig = errors.New("invalid settings")
 	// ErrLocked: another process holds the store and does not let go.
 	ErrLocked = errors.New("locked")
+	// ErrMoved: somebody else has changed what a tag names meanwhile.
+	ErrMoved = errors.New("moved by somebody else")
 	// ErrChanged: content changed while it was being read.
 	ErrChanged = errors.New("changed while it was read")
 )

@@ -8,6 +8,8 @@ type EventKind string
 // so that a total can be shown from the beginning.
 const (
 	Planned  EventKind = "planned"  // Desc will begin to move, or turn out to be there
+	Hashing  EventKind = "hashing"  // Bytes more of Desc were read for its digest, before it moves; the first has none
+	Hashed   EventKind = "hashed"   // Desc is read no more for that, well or not
 	Start    EventKind = "start"    // Desc begins to move; Desc.Size is UnknownSize where it is not known
 	Advance  EventKind = "advance"  // Bytes more of Desc have moved; negative where a retry starts over
 	Done     EventKind = "done"     // Desc is where it should be, How it got there

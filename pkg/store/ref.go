@@ -59,7 +59,11 @@ func ParseRef(s string) (Ref, error) {
 	if path, ok := strings.CutPrefix(s, "tar:"); ok {
 		return parsePath(s, SchemeArchive, path)
 	}
-	return parseRegistry(s)
+	ref, err := parseRegistry(s)
+	if name, _, _, bad := splitRef(s, s, layoutTag); err != nil && bad == nil && strings.HasSuffix(name, ".tar") {
+		err = &RefError{s, "a tar is named with tar: before it, as in tar:" + s}
+	}
+	return ref, err
 }
 
 // ParsePath reads PATH[:TAG[,TAG…]][@DIGEST] as a layout or archive, which is
@@ -84,6 +88,9 @@ func parseRegistry(s string) (Ref, error) {
 		return Ref{}, &RefError{s, fmt.Sprintf("a scheme such as %s:// does not belong here; write %s", scheme, strings.TrimLeft(rest, "/"))}
 	}
 	host, repo, found := strings.Cut(name, "/")
+	if !found && dgst == "" && isHost(s) {
+		return Ref{}, &RefError{s, "the repository is missing, as in " + s + "/app"}
+	}
 	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return Ref{}, &RefError{s, "it must begin with a registry host, as in reg.example.com/" + name + "; a layout in a directory is oci:" + s}
 	}
@@ -105,7 +112,23 @@ func parseRegistry(s string) (Ref, error) {
 	return Ref{Scheme: SchemeRegistry, Host: host, Repo: repo, Tags: tags, Digest: dgst}, nil
 }
 
+// isHost tells HOST[:PORT], which people write for all that a registry has, from
+// a repository without a host, such as alpine:3 or app:2024.
+func isHost(s string) bool {
+	name, port, _ := cutPort(s)
+	if _, err := ParseHost(s); err != nil {
+		return false
+	}
+	return name == "localhost" || strings.Contains(name, ".") || len(port) > len("2024")
+}
+
 func parsePath(whole string, scheme Scheme, s string) (Ref, error) {
+	if scheme, isURL := strings.CutSuffix(whole, ":"+s); isURL && strings.HasPrefix(s, "//") {
+		// Helm and Flux spell a repository of a registry so; nothing may be written
+		// into the root directory for it.
+		rest := strings.TrimLeft(s, "/")
+		return Ref{}, &RefError{whole, fmt.Sprintf("%s:// is no scheme: write %s for a repository of a registry, %s:/%s for a path", scheme, rest, scheme, rest)}
+	}
 	path, tags, dgst, err := splitRef(whole, s, layoutTag)
 	if err != nil {
 		return Ref{}, err

@@ -101,6 +101,12 @@ type Reader interface {
 	// lists from the beginning. An error ends the list.
 	Tags(ctx context.Context, after string) iter.Seq2[string, error]
 
+	// Manifests lists the manifests that the store knows without being given a
+	// tag or digest: at least those to which neither leads. One that is listed
+	// may be damaged, or absent. A tag that names it may stand in its annotation
+	// org.opencontainers.image.ref.name. Registries cannot tell: ErrUnsupported.
+	Manifests(ctx context.Context) iter.Seq2[Descriptor, error]
+
 	// Referrers lists the manifests whose subject is the digest, filtered by
 	// artifactType unless that is "". Nothing refers to absent content, so
 	// an unknown subject is an empty list. An error ends the list.
@@ -117,6 +123,13 @@ type Writer interface {
 	// not have m's digest are ErrMismatch. Without a tag the manifest is
 	// there by digest alone.
 	PutManifest(ctx context.Context, m Manifest, tags ...string) error
+
+	// Swap is PutManifest for a change of what tag names: it puts m and points
+	// tag at it only if tag names old, and is ErrMoved where somebody else has
+	// pointed it elsewhere meanwhile. With m the same as old it only proves that.
+	// No registry has a conditional PUT: there the tag is looked at just before,
+	// and read back after a moment in which others may have written over it.
+	Swap(ctx context.Context, m Manifest, tag string, old digest.Digest) error
 
 	// Takes says whether the store takes manifests of a media type, and how
 	// that is known. A registry may be asked by a write that it has to refuse,

@@ -192,9 +192,12 @@ func (readOnly) Takes(context.Context, string) (Finding, error) {
 	return Finding{Answer: No, Evidence: Evidence{Note: "the store is read-only"}}, nil
 }
 func (readOnly) PutManifest(context.Context, Manifest, ...string) error { return errReadOnly }
-func (readOnly) DeleteBlob(context.Context, Descriptor) error           { return errReadOnly }
-func (readOnly) DeleteManifest(context.Context, Descriptor) error       { return errReadOnly }
-func (readOnly) Untag(context.Context, string) error                    { return errReadOnly }
+func (readOnly) Swap(context.Context, Manifest, string, digest.Digest) error {
+	return errReadOnly
+}
+func (readOnly) DeleteBlob(context.Context, Descriptor) error     { return errReadOnly }
+func (readOnly) DeleteManifest(context.Context, Descriptor) error { return errReadOnly }
+func (readOnly) Untag(context.Context, string) error              { return errReadOnly }
 
 // Support is the store's, without deleting.
 func (r readOnly) Support() Support {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ func manifestTests() []test {
 		{name: "points several tags at a manifest", run: manifestTags},
 		{name: "moves a tag and keeps what it left", run: manifestRetag},
 		{name: "takes a manifest twice", run: manifestTwice},
+		{name: "moves a tag from what it named", run: manifestSwap},
+		{name: "does not move a tag that somebody else has moved", run: manifestMoved},
+		{name: "lists manifests that no tag names", run: manifestList},
 		{name: "tags a manifest that is there", run: manifestTagLater},
 		{name: "refuses bytes of another digest", run: manifestMismatch},
 		{name: "does not find what is not there", run: manifestAbsent},
@@ -84,6 +88,53 @@ func manifestTwice(f *fixture) {
 	f.names("v1", m)
 	if tags := f.tags(""); len(tags) != 1 {
 		f.Errorf("tags %q, want only v1", tags)
+	}
+}
+
+func manifestSwap(f *fixture) {
+	first := f.put(f.image(typeArtifact, nil, nil), "v1")
+	second := f.image(typeSBOM, nil, nil)
+	for _, old := range []store.Manifest{first, second} { // the second time there is nothing to do
+		if err := f.Swap(f.ctx, second, "v1", old.Digest); err != nil {
+			f.Fatalf("Swap: %v", err)
+		}
+		f.names("v1", second)
+	}
+	f.names(first.Digest.String(), first)
+}
+
+func manifestMoved(f *fixture) {
+	first, second := f.put(f.image(typeArtifact, nil, nil), "v1"), f.put(f.image(typeSBOM, nil, nil))
+	third := f.image(typeSig, nil, nil)
+	f.put(second, "v1")
+	if err := f.Swap(f.ctx, third, "v1", first.Digest); !errors.Is(err, store.ErrMoved) {
+		f.Errorf("Swap of a moved tag: %v, want ErrMoved", err)
+	}
+	f.names("v1", second)
+	if err := f.Swap(f.ctx, third, "v2", first.Digest); !errors.Is(err, store.ErrMoved) {
+		f.Errorf("Swap of an absent tag: %v, want ErrMoved", err)
+	}
+}
+
+func manifestList(f *fixture) {
+	one, two := f.put(f.image(typeArtifact, nil, nil), "v1", "v2"), f.put(f.image(typeSBOM, nil, nil))
+	all, err := store.Collect(f.Manifests(f.ctx))
+	if errors.Is(err, store.ErrUnsupported) {
+		return
+	}
+	if err != nil {
+		f.Fatalf("Manifests: %v", err)
+	}
+	for _, want := range []store.Manifest{one, two} {
+		n := 0
+		for _, d := range all {
+			if d.Digest == want.Digest && d.MediaType == want.MediaType && d.Size == want.Size {
+				n++
+			}
+		}
+		if n != 1 {
+			f.Errorf("%s is listed %d times in %v", want.Digest, n, all)
+		}
 	}
 }
 

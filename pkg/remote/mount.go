@@ -1,0 +1,71 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/stet-oci/stet/internal/wire"
+	"github.com/stet-oci/stet/pkg/store"
+)
+
+// mount asks the registry to link the blob from another of its repositories.
+// Where it does not, it may have opened an upload, which is then used. That is
+// told where the caller gave the other repository; what the cache knew of it may
+// be long past, and is forgotten.
+func (r *repository) mount(ctx context.Context, d digest.Digest, from string, given bool) (bool, *session, error) {
+	mounted, s, err := r.tryMount(ctx, d, from)
+	if mounted {
+		return true, nil, nil
+	}
+	choice, reason := chooseMount(err)
+	if choice == "" {
+		return false, nil, err
+	}
+	if given {
+		r.fallback(choice, reason)
+	} else {
+		r.client.homes.drop(d, from, err != nil)
+	}
+	return false, s, nil
+}
+
+// tryMount sends the mount (distribution-spec "Mounting a blob from another
+// repository"): 201 is done, 202 has opened an upload.
+func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string) (mounted bool, s *session, err error) {
+	req := r.request(wire.UploadMount)
+	req.Digest, req.From = d, from
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
+	if err != nil {
+		return false, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusAccepted {
+		s, err = r.session(resp)
+		return false, s, err
+	}
+	if from != r.name {
+		r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
+	}
+	err = checkDigestHeader(resp, d)
+	return err == nil, nil, err
+}
+
+// chooseMount decides what follows a mount that was not done; "" is to fail.
+func chooseMount(err error) (choice, reason string) {
+	if err == nil {
+		return "upload", "the registry did not mount the blob: it answered 202 and opened an upload"
+	}
+	if errors.Is(err, store.ErrMismatch) {
+		return "upload", "the registry says that it mounted another blob than it was asked for"
+	}
+	e := statusOf(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
+		http.StatusNotFound, http.StatusMethodNotAllowed)
+	if e != nil {
+		return "upload", fmt.Sprintf("the registry did not mount the blob: it answered %d", e.Status)
+	}
+	return "", ""
+}
