@@ -40,7 +40,7 @@ func TestCase80TagSchema(t *testing.T) {
 	subject := d.subject(h)
 	for _, kind := range []string{"application/vnd.case.one", "application/vnd.case.two"} {
 		d.write("sbom", kind)
-		d.stet("attach", "--artifact-type", kind, h.Name()+"/app:v1", "sbom").ok().says("referrers-tag")
+		d.stet("attach", "--artifact-type", kind, h.Name()+"/app:v1", "sbom").ok().says("tag schema")
 	}
 	d.stet("discover", h.Name()+"/app:v1").ok().says("application/vnd.case.one", "application/vnd.case.two")
 	list := d.stet("manifest", "fetch", h.Name()+"/app:"+schemaTag(subject)).ok().says("vnd.case.one", "vnd.case.two", indexType)
