@@ -3,10 +3,10 @@ package ui
 import (
 	"fmt"
 	"io"
-	"strings"
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"text/template/parse"
 )
 
