@@ -219,8 +219,13 @@ func (c *client) resolve(loc string, resp *http.Response) (*url.URL, error) {
 	return u, nil
 }
 
-// maxWarning bounds the warnings of one answer (distribution-spec "Warnings").
-const maxWarning = 4096
+// maxWarning bounds the warnings of one answer (distribution-spec "Warnings"),
+// maxWarnings how many texts of a registry are told: it could send another with
+// each of its answers.
+const (
+	maxWarning  = 4096
+	maxWarnings = 100
+)
 
 // warn tells of the warnings in an answer, each text once (distribution-spec
 // "Warnings": Warning: 299 - "text").
@@ -235,8 +240,8 @@ func (c *client) warn(resp *http.Response) {
 		left -= len(text)
 		text = without(c.secrets.list(), text)
 		c.mu.Lock()
-		told := c.warned[text]
-		if len(c.warned) < 1000 {
+		told := c.warned[text] || len(c.warned) >= maxWarnings
+		if !told {
 			c.warned[text] = true
 		}
 		c.mu.Unlock()
