@@ -217,14 +217,27 @@ func TestCase86Warning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t)
-			h := newHostile(t, nil)
-			_ = h
 			o := d.stet(quick("pull", "--concurrency", "1", warned(value).Name()+"/app:v1")...).ok().never(raw...)
 			if len(o.Stderr) > 32<<10 {
 				t.Errorf("%d bytes on stderr", len(o.Stderr))
 			}
 			d.whole()
 		})
+	}
+	// Another one with each of many answers.
+	count := 0
+	h = newHostile(t, tagPages(func(last string) (string, string) {
+		count++
+		return fmt.Sprintf(`{"tags":["t%04d"]}`, count), map[bool]string{true: fmt.Sprintf("/v2/app/tags/list?last=%d", count)}[count < 500]
+	}))
+	handler := h.Server.Config.Handler
+	h.Server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Warning", fmt.Sprintf(`299 - "answer %s"`, r.URL.RawQuery))
+		handler.ServeHTTP(w, r)
+	})
+	o = d.stet(quick("repo", "tags", h.Name()+"/app")...).ok()
+	if n := strings.Count(o.Stderr, "\n"); n > 100 || strings.Count(o.Stdout, "\n") != 500 {
+		t.Errorf("%d lines on stderr, %d tags", n, strings.Count(o.Stdout, "\n"))
 	}
 }
 
