@@ -188,7 +188,7 @@ func TestCase57NobodyListens(t *testing.T) {
 		{"pull", address + "/app:v1"}, {"push", address + "/app:v1", "a"}, {"cp", address + "/app:v1", "oci:lay:v1"}, {"repo", "tags", address + "/app"},
 	} {
 		o := d.stet(args...).fails(8).says(address, "refused")
-		if o.Took > 10*time.Second {
+		if o.Took > 6*time.Second {
 			t.Errorf("%s\ntook long", o)
 		}
 	}

@@ -326,9 +326,10 @@ func TestCase65Mount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHostile(t, first(always, mounts, fault, newRegistry(t)))
+			registry := newRegistry(t)
+			h := newHostile(t, first(always, mounts, fault, registry))
 			d := newDesk(t)
-			d.stet(append([]string{"push", h.Name() + "/app:v1"}, d.sources()...)...).ok()
+			d.stet(append([]string{"push", newHostile(t, registry.ServeHTTP).Name() + "/app:v1"}, d.sources()...)...).ok()
 			o := d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...)
 			if o.Code == 0 {
 				d.pushed(h.Name() + "/copy:v1")
@@ -365,7 +366,7 @@ func TestCase65Mount(t *testing.T) {
 			}
 		})
 		d := newDesk(t)
-		d.stet(append([]string{"push", h.Name() + "/app:v1"}, d.sources()...)...).ok()
+		d.stet(append([]string{"push", newHostile(t, registry.ServeHTTP).Name() + "/app:v1"}, d.sources()...)...).ok()
 		if o := d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...); o.Code == 0 {
 			if v := d.stet("verify", h.Name()+"/copy:v1"); v.Code != 0 {
 				t.Errorf("%s\nis done, and not complete:\n%s", o, v)

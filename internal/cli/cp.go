@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -203,7 +202,12 @@ func (c *copying) one(ctx context.Context, from, to store.Store) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(c.exportManifest, m.Raw, 0o666)
+	e, err := openExport(c.exportManifest)
+	if err != nil {
+		return err
+	}
+	e.keep(m.Raw)
+	return e.end(nil)
 }
 
 func (c *copying) graphOptions() graph.CopyOptions {

@@ -95,6 +95,8 @@ var rules = []rule{
 	{store.ErrUnavailable, exitUnavailable, "check address and network, and run it again"},
 	{context.DeadlineExceeded, exitUnavailable, "run it again, or give it more time"},
 	{syscall.ENOSPC, exitFailed, "free some space, then run it again; nothing half-written was kept"},
+	{syscall.EDQUOT, exitFailed, "free some space, then run it again; nothing half-written was kept"},
+	{syscall.EFBIG, exitFailed, "raise the limit on the size of a file (`ulimit -f`), or choose another file system; nothing half-written was kept"},
 	{syscall.ENOTDIR, exitFailed, "a file stands where a directory should be; choose another path"},
 	{syscall.EISDIR, exitFailed, "a directory stands where a file should be; choose another path"},
 	{syscall.EROFS, exitFailed, "choose a place that can be written"},

@@ -47,7 +47,7 @@ func (t *goTemplate) execute(out io.Writer, data any) error {
 }
 
 // printed is v as text/template prints it, with the controls escaped that a
-// value from outside may bring. Newlines and tabs stay: templates make them.
+// value from outside may bring. Newlines and tabs stay: functions make them.
 func printed(v any) string {
 	if v == nil {
 		return noValue

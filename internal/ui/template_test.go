@@ -14,7 +14,7 @@ import (
 // sampleJSON has every type of JSON, in the places where a template meets it.
 const sampleJSON = `{
 	"s": "text", "empty": "", "html": "<a href=\"x\">'&\u0000=\\</a>", "wide": "Grüße, 写真 \ud83d\udc69\u200d\ud83d\udcbb\u00ad",
-	"evil": "a\u001b[2J\u202eb\nc\t", "n": 3, "zero": 0, "neg": -2, "big": 28600000, "huge": 1e300, "half": 0.5, "zerof": 0.0,
+	"evil": "a\u001b[2J\u202ebc", "n": 3, "zero": 0, "neg": -2, "big": 28600000, "huge": 1e300, "half": 0.5, "zerof": 0.0,
 	"yes": true, "no": false, "null": null, "list": ["a", "b", "c"], "mixed": [1, null, "x", {"k": 1}, [2], 0.5, true], "none": [], "obj": {},
 	"map": {"b": 2, "a": 1, "c": null, "Z": {"y": ["q"]}}, "objs": [{"k": "v", "n": 1}, {"k": null}, {"n": 3}],
 	"digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
@@ -194,4 +194,26 @@ func FuzzTemplate(f *testing.F) {
 		}
 		compare(t, text, data)
 	})
+}
+
+// A value from outside is part of a line and makes none of its own, but a
+// template makes lines as it likes.
+func TestTemplateLines(t *testing.T) {
+	data := map[string]any{"v": "a\nb\tc\x1b", "list": []any{"x\ny"}}
+	for text, want := range map[string]string{
+		"{{.v}}":                               `a\nb\tc\u001b`,
+		"{{range .list}}{{.}}\n{{end}}":        `x\ny` + "\n",
+		"{{range $v := .list}}{{$v}}{{end}}":   `x\ny`,
+		`{{$nl := "\n"}}{{len .list}}{{$nl}}x`: "1\nx",
+		"{{println 1}}":                        "1\n",
+	} {
+		parsed, err := parseTemplate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := parsed.execute(&out, data); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v; want %q", text, out.String(), err, want)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"text/template/parse"
 )
 
@@ -115,8 +116,25 @@ func (s *scope) action(dot any, p *parse.PipeNode) error {
 	if err != nil || len(p.Decl) > 0 {
 		return err
 	}
-	_, err = io.WriteString(s.out, printed(v))
+	text := printed(v)
+	if isValue(p) && strings.TrimSpace(text) != "" { // "\n" in a variable is the template's own
+		text = Escape(text)
+	}
+	_, err = io.WriteString(s.out, text)
 	return err
+}
+
+// isValue says whether a pipeline is a value of the data as it is. Such a value
+// is part of a line; only what a function makes may be lines.
+func isValue(p *parse.PipeNode) bool {
+	if len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 {
+		return false
+	}
+	switch p.Cmds[0].Args[0].(type) {
+	case *parse.FieldNode, *parse.DotNode, *parse.VariableNode, *parse.ChainNode:
+		return true
+	}
+	return false
 }
 
 func (s *scope) branch(dot any, b *parse.BranchNode) (flow, error) {

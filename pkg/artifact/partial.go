@@ -100,6 +100,10 @@ func (p *partial) take() (bool, error) {
 		// Before the lock was ours, its owner may have renamed or removed it.
 		now, err := p.root.Lstat(name)
 		opened, statErr := f.Stat()
+		if statErr == nil && before != nil && !isOurs(opened) {
+			f.Close()
+			return false, nil // its name can be foreseen, and others may write into the directory
+		}
 		if err == nil && statErr == nil && now.Mode().IsRegular() && os.SameFile(now, opened) {
 			p.file = f
 			return true, nil

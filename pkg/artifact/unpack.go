@@ -90,7 +90,7 @@ func Unpack(ctx context.Context, src store.Reader, m store.Manifest, o UnpackOpt
 		err = u.run(ctx)
 	}
 	if err != nil {
-		u.undo(ctx.Err() != nil || errors.Is(err, store.ErrUnavailable))
+		u.undo(resumable(ctx, err))
 		return result, err
 	}
 	for _, t := range u.targets {
@@ -148,7 +148,7 @@ func (u *unpacking) run(ctx context.Context) error {
 			continue
 		}
 		if err := u.makeParents(t); err != nil {
-			return err
+			return t.failed(err)
 		}
 		if groups[t.desc.Digest] == nil {
 			order = append(order, t.desc.Digest)
@@ -194,12 +194,15 @@ func (u *unpacking) fetch(ctx context.Context, same []*target) error {
 			if ctx.Err() == nil { // what was only cancelled is no news
 				u.tell(store.Failed, t, err)
 			}
-			return fmt.Errorf("%s: %w", t.title, err)
+			return t.failed(err)
 		}
 		u.tell(store.Done, t, nil)
 	}
 	return nil
 }
+
+// failed says which file, and where, an error is about.
+func (t *target) failed(err error) error { return inDir(t.dir, fmt.Errorf("%s: %w", t.title, err)) }
 
 // fill gets the content of a target from blob, proves it, and extracts it.
 func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err error) {
@@ -245,7 +248,7 @@ func (u *unpacking) finish() error {
 			_, err = u.moves(t, t.stage, t.name, u.busy(t.root))
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.title, err)
+			return t.failed(err)
 		}
 	}
 	for _, t := range u.targets {
@@ -258,7 +261,7 @@ func (u *unpacking) finish() error {
 			err = t.part.commit(t.name)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.title, err)
+			return t.failed(err)
 		}
 	}
 	u.sweep()

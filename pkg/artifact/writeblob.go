@@ -3,10 +3,12 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -43,19 +45,42 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 	defer root.Close()
 	p, err := openPartial(root, name, b.Digest)
 	if err != nil {
-		return err
+		return inDir(dir, err)
 	}
 	if err := p.fill(ctx, b, b.Descriptor); err != nil {
-		if errors.Is(err, store.ErrMismatch) || !p.leave(name, b.Digest) {
+		if !resumable(ctx, err) || !p.leave(name, b.Digest) {
 			p.discard()
 		}
-		return err
+		return inDir(dir, err)
 	}
 	if err := p.sync(); err != nil {
 		p.discard()
+		return inDir(dir, err)
+	}
+	return inDir(dir, p.commit(name))
+}
+
+// resumable says whether a transfer was only cut: nothing is wrong with what
+// came, and the next run goes on from there.
+func resumable(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, store.ErrUnavailable)
+}
+
+// inDir names the directory where an error is about a name in an os.Root, which
+// tells of that alone.
+func inDir(dir string, err error) error {
+	var one *fs.PathError
+	var two *os.LinkError
+	name := ""
+	if errors.As(err, &one) {
+		name = one.Path
+	} else if errors.As(err, &two) {
+		name = two.Old
+	}
+	if name == "" || dir == "." || filepath.IsAbs(name) || strings.HasPrefix(name, dir) {
 		return err
 	}
-	return p.commit(name)
+	return fmt.Errorf("%s: %w", filepath.Clean(dir), err)
 }
 
 func writeThrough(ctx context.Context, b store.Blob, file string) error {

@@ -67,8 +67,8 @@ const (
 func newClient(host string, opts Options) (*client, error) {
 	opts = opts.withDefaults()
 	c := &client{
-		host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host), warned: map[string]bool{}, secrets: newSecrets(opts.Header),
-		documents: newDocuments(),
+		host: host, opts: opts, pace: opts.Pace, homes: newHomes(opts.CacheDir, host),
+		warned: map[string]bool{}, secrets: newSecrets(opts.Header), documents: newDocuments(),
 	}
 	if c.pace == nil {
 		c.pace = NewPace(PaceOptions{Now: opts.Now})
@@ -222,8 +222,9 @@ func (c *client) resolve(loc string, resp *http.Response) (*url.URL, error) {
 	return u, nil
 }
 
-// maxWarning bounds the bytes of the warnings of one answer (distribution-spec
-// "Warnings"), and maxWarnings how many different ones a registry has told of.
+// maxWarning bounds the warnings of one answer (distribution-spec "Warnings"),
+// maxWarnings how many texts of a registry are told: it could send another with
+// each of its answers.
 const (
 	maxWarning  = 4096
 	maxWarnings = 100
