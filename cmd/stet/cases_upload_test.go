@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/stet-oci/stet/pkg/local"
+	"github.com/stet-oci/stet/pkg/serve"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -324,55 +326,32 @@ func TestCase65Mount(t *testing.T) {
 		"202 without Location": status(202), "404": status(404), "403": status(403), "405": status(405), "401": status(401),
 		"lies": lie, "lies of another": lieOther,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			registry := newRegistry(t)
-			h := newHostile(t, first(always, mounts, fault, registry))
-			d := newDesk(t)
-			d.stet(append([]string{"push", newHostile(t, registry.ServeHTTP).Name() + "/app:v1"}, d.sources()...)...).ok()
-			o := d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...)
-			if o.Code == 0 {
-				d.pushed(h.Name() + "/copy:v1")
-			} else {
-				o.fails(4, 5, 6, 7, 8)
-				d.stet("resolve", h.Name()+"/copy:v1").fails(5)
-			}
-			if name != "202 without Location" && name != "lies" && o.Code != 0 {
-				t.Errorf("%s\ndid not upload instead", o)
-			}
-		})
-	}
-	// A registry that lies and takes every manifest, too.
-	t.Run("takes everything", func(t *testing.T) {
-		t.Parallel()
-		registry := newRegistry(t)
-		stored := map[string]string{}
-		var mu sync.Mutex
-		h := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case mounts(r):
-				lie(w, r)
-			case r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, "/v2/copy/manifests/"):
-				raw, _ := io.ReadAll(r.Body)
-				stored[r.URL.Path] = string(raw)
-				w.WriteHeader(http.StatusCreated)
-			case reads(r) && stored[r.URL.Path] != "":
-				w.Header().Set("Content-Type", imageType)
-				io.WriteString(w, stored[r.URL.Path])
-			default:
-				registry.ServeHTTP(w, r)
-			}
-		})
-		d := newDesk(t)
-		d.stet(append([]string{"push", newHostile(t, registry.ServeHTTP).Name() + "/app:v1"}, d.sources()...)...).ok()
-		if o := d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...); o.Code == 0 {
-			if v := d.stet("verify", h.Name()+"/copy:v1"); v.Code != 0 {
-				t.Errorf("%s\nis done, and not complete:\n%s", o, v)
-			}
+		// The registry looks for the blobs of a manifest, or it takes every manifest.
+		for kind, quirks := range map[string]serve.Quirks{"strict": {}, "takes everything": {AbsentBlobs: true}} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				registry := serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: quirks})
+				t.Cleanup(func() { registry.Close() })
+				there := newHostile(t, registry.ServeHTTP)
+				d := newDesk(t)
+				files := d.sources()
+				d.stet(append([]string{"push", there.Name() + "/app:v1"}, files...)...).ok()
+				h := newHostile(t, first(always, mounts, fault, registry))
+				d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...).ok()
+				d.pushed(there.Name() + "/copy:v1")
+				// Where a repository is asked for its own blobs, the same.
+				d.stet(quick(append([]string{"push", h.Name() + "/new:v1"}, files...)...)...).ok()
+				d.pushed(there.Name() + "/new:v1")
+				// A blob alone is there, or the command fails.
+				blob := "@" + digest.FromString(largeContent).String()
+				if o := d.stet(quick("blob", "mount", h.Name()+"/app"+blob, h.Name()+"/one")...); o.Code != 0 {
+					o.fails(7)
+				} else if d.stet("blob", "fetch", "-o", "one", there.Name()+"/one"+blob).ok(); d.read("one") != largeContent {
+					t.Error("another blob was mounted")
+				}
+			})
 		}
-	})
+	}
 }
 
 // Case 66: cp: destination refuses; source breaks once: no tag; success.

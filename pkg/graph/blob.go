@@ -2,6 +2,8 @@ package graph
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -53,6 +55,10 @@ type single struct {
 
 func (s *single) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err error) {
 	put, err = s.Store.PutBlob(ctx, b)
+	// A large blob was asked for; of others no manifest will show whether they are there.
+	if err == nil && (put.How == store.Mounted || put.How == store.Present && put.Size <= largeBlob) {
+		err = s.has(ctx, put.Descriptor)
+	}
 	if err == nil && s.proves && b.Digest != "" && put.How != store.Sent { // to send it proves it
 		err = prove(ctx, b)
 	}
@@ -61,6 +67,16 @@ func (s *single) PutBlob(ctx context.Context, b store.Blob) (put store.Put, err 
 	}
 	s.put = put
 	return put, nil
+}
+
+// has fails where the destination said that it had a blob, and does not have it.
+func (s *single) has(ctx context.Context, d store.Descriptor) error {
+	d.Size = store.UnknownSize // of a known one no question is needed
+	_, err := s.Store.Blob(ctx, d)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: the destination said that it had blob %s, and does not have it", store.ErrMismatch, d.Digest)
+	}
+	return err
 }
 
 func prove(ctx context.Context, b store.Blob) error {

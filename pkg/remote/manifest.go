@@ -256,7 +256,7 @@ func (r *repository) checkPut(m store.Manifest, tags []string) (*store.Descripto
 // put sends a manifest, until what it names has come to rest.
 func (r *repository) put(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
 	for try := 0; ; try++ {
-		resp, err := r.putOnce(ctx, m, req)
+		resp, err := r.putProven(ctx, m, req)
 		if try == restTries || !r.unsettled(m, err) {
 			return resp, err
 		}

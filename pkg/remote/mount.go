@@ -21,7 +21,7 @@ func (r *repository) mount(ctx context.Context, d digest.Digest, from string, gi
 	if mounted {
 		return true, nil, nil
 	}
-	choice, reason := chooseMount(err)
+	choice, reason := chooseMount(err, false)
 	if choice == "" {
 		return false, nil, err
 	}
@@ -44,8 +44,8 @@ func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusAccepted {
-		s, err = r.session(resp)
-		return false, s, err
+		s, _ = r.session(resp) // which was not asked for; without one an upload is opened
+		return false, s, nil
 	}
 	if from != r.name {
 		r.known.learn(store.AbilityMount, store.Yes, answered(req, resp, ""))
@@ -54,8 +54,12 @@ func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string)
 	return err == nil, nil, err
 }
 
-// chooseMount decides what follows a mount that was not done; "" is to fail.
-func chooseMount(err error) (choice, reason string) {
+// chooseMount decides what follows a mount that was not done, or of which the
+// registry said falsely that it was; "" is to fail.
+func chooseMount(err error, lied bool) (choice, reason string) {
+	if lied {
+		return "upload", "the registry said that it had a blob, and does not have it"
+	}
 	if err == nil {
 		return "upload", "the registry did not mount the blob: it answered 202 and opened an upload"
 	}

@@ -38,6 +38,7 @@ type repository struct {
 	known   knowledge
 	asks    questions     // which way small blobs begin
 	flights flights       // uploads under way and done
+	claims  claims        // blobs that are said to be there
 	lists   lists         // changes to referrers lists under way
 	kinds   kinds         // what was asked about kinds of manifests
 	settle  time.Duration // the least time in which other writers of a list show

@@ -87,18 +87,22 @@ func (f *flights) forget(d digest.Digest) {
 func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, error) {
 	from, given := r.homeOf(b)
 	var s *session
-	other := from != "" && from != r.name
+	other := from != "" && from != r.name && r.claims.believed()
 	if other {
 		mounted, opened, err := r.mount(ctx, b.Digest, from, given)
-		if err != nil || mounted {
-			return store.Mounted, err
+		if err != nil {
+			return "", err
+		}
+		if mounted {
+			r.claims.add(b)
+			return store.Mounted, nil
 		}
 		s = opened
 	}
 	if b.Size <= smallBlob {
 		// A registry that refuses to mount would refuse the question as well.
 		return r.putSmall(ctx, b, s, func() (bool, error) {
-			if s != nil || other {
+			if s != nil || other || !r.claims.believed() {
 				return false, nil
 			}
 			return r.asksFirst(ctx, from == r.name)
@@ -122,8 +126,12 @@ func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, ask
 	}
 	if first {
 		found, opened, err := r.ask(ctx, b.Digest)
-		if err != nil || found {
-			return store.Present, err
+		if err != nil {
+			return "", err
+		}
+		if found {
+			r.claims.add(b)
+			return store.Present, nil
 		}
 		s = opened
 	}
