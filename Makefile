@@ -27,9 +27,11 @@ build: ## build bin/stet, static and stripped
 demo: build ## one artifact: files, two registries, a layout, files; one digest
 	@PATH="$(CURDIR)/bin:$$PATH" sh internal/demo/demo.sh
 
+# The race detector multiplies memory: what the cases may take is measured without it.
 test: ## run all tests
 	@$(if $(RACE),:,echo 'make test: no C compiler found, so the race detector is off' >&2)
 	$(GO) test $(RACE) -timeout 30m ./...
+	$(if $(RACE),$(GO) test -run 'TestCase|TestBeyond' ./cmd/stet)
 	cd internal/interop && $(GO) test $(RACE) -timeout 40m ./...
 	cd internal/bench && $(GO) test $(RACE) ./...
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -74,9 +75,9 @@ func TestBeyondLargePages(t *testing.T) {
 	pages := map[string]string{
 		"/v2/short/tags/list": asJSON(map[string]any{"tags": short}), "/v2/long/tags/list": asJSON(map[string]any{"tags": long}),
 	}
-	n := 0
+	var count atomic.Int64
 	h := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
-		n++
+		n := count.Add(1)
 		page, kind := pages[r.URL.Path], "application/json"
 		if strings.Contains(r.URL.Path, "/referrers/") {
 			page, kind = strings.ReplaceAll(indexOf(refs...), `"size":500`, fmt.Sprintf(`"size":%d`, n)), indexType

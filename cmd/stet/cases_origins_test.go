@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -150,12 +151,13 @@ func TestCase30RedirectTargetAsks(t *testing.T) {
 	s.artifact([]store.Descriptor{s.file("data.bin", content)}, "v1")
 	for _, challenge := range []string{`Basic realm="x"`, `Bearer realm="http://HOST/token"`, `Bearer realm="http://REG/token",service="reg",scope="repository:app:push"`} {
 		for name, fits := range map[string]func(*http.Request) bool{"blob": isBlob, "manifest": isManifest} {
-			var h *hostile
+			var reg atomic.Value
 			cdn := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Www-Authenticate", strings.NewReplacer("HOST", r.Host, "REG", h.Name()).Replace(challenge))
+				w.Header().Set("Www-Authenticate", strings.NewReplacer("HOST", r.Host, "REG", reg.Load().(string)).Replace(challenge))
 				refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
 			})
-			h = redirected(t, s, fits, cdn.URL)
+			h := redirected(t, s, fits, cdn.URL)
+			reg.Store(h.Name())
 			d := newDesk(t)
 			o := d.stet(quickAs("pull", h.Name()+"/app:v1")...).fails(4)
 			if cdn.noSecrets(); len(cdn.heard("", "/token")) > 0 || len(h.heard("", "/token")) > 0 {
@@ -216,17 +218,15 @@ func (m moved) WriteHeader(status int) {
 // two, and without an end.
 func TestCase32RedirectForEver(t *testing.T) {
 	t.Parallel()
-	var a, b *hostile
-	n := 0
+	var others sync.Map // by the host that leads there
+	var n atomic.Int64
 	for name, to := range map[string]func(r *http.Request) string{
 		"itself": func(r *http.Request) string { return r.RequestURI },
 		"a circle": func(r *http.Request) string {
-			if strings.HasSuffix(r.Host, a.Port) {
-				return b.URL + r.RequestURI
-			}
-			return a.URL + r.RequestURI
+			other, _ := others.Load(r.Host)
+			return fmt.Sprint(other, r.RequestURI)
 		},
-		"no end": func(r *http.Request) string { n++; return fmt.Sprintf("%s?n=%d", r.URL.Path, n) },
+		"no end": func(r *http.Request) string { return fmt.Sprintf("%s?n=%d", r.URL.Path, n.Add(1)) },
 	} {
 		for _, status := range []int{302, 307, 308} {
 			answer := func(w http.ResponseWriter, r *http.Request) {
@@ -235,7 +235,9 @@ func TestCase32RedirectForEver(t *testing.T) {
 					w.WriteHeader(status)
 				}
 			}
-			a, b = newHostile(t, answer), newHostile(t, answer)
+			a, b := newHostile(t, answer), newHostile(t, answer)
+			others.Store(a.Name(), b.URL)
+			others.Store(b.Host, a.URL)
 			d := newDesk(t)
 			d.write("a.txt", "a\n")
 			d.stet("pull", a.Name()+"/app:v1").fails(7)

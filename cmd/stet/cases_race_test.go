@@ -2,5 +2,10 @@
 
 package main
 
-// raceDetector multiplies the memory of what is built with it.
+import "time"
+
+// raceDetector multiplies the memory of what is built with it, and its time.
 const raceDetector = true
+
+// patience is how long the program may run in a case.
+const patience = 5 * time.Minute

@@ -129,8 +129,8 @@ func TestCase36PlainRealmElsewhere(t *testing.T) {
 	}
 	realm.noSecrets()
 	// Nor after the realm has led elsewhere.
-	h := newHostile(t, tokens.behindTokens("http://HOST/away/token", func(http.ResponseWriter, *http.Request) {}))
-	h.Server.Config.Handler = away(h.Server.Config.Handler, realm.URL)
+	behind := tokens.behindTokens("http://HOST/away/token", func(http.ResponseWriter, *http.Request) {})
+	h := newHostile(t, away(behind, realm.URL).ServeHTTP)
 	newDesk(t).stet(quickAs("pull", h.Name()+"/app:v1")...).fails(4, 6, 7)
 	realm.noSecrets()
 }
@@ -244,10 +244,10 @@ func TestCase40NoSecretInLogs(t *testing.T) {
 	t.Parallel()
 	tokens, s := &tokenServer{}, newShelf()
 	s.artifact([]store.Descriptor{s.file("data.bin", content)}, "v1")
-	gone := false
+	var gone atomic.Bool
 	cdn := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "session=c00kie")
-		if gone {
+		if gone.Load() {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -271,7 +271,7 @@ func TestCase40NoSecretInLogs(t *testing.T) {
 	d.write("a.txt", "a\n")
 	d.stet(append([]string{"pull", h.Name() + "/app:v1", "--format", "json"}, args...)...).ok().never(secrets...)
 	d.stet(append([]string{"push", h.Name() + "/other:v1", "a.txt"}, args...)...).never(secrets...)
-	gone = true
+	gone.Store(true)
 	d.stet(append([]string{"pull", h.Name() + "/app:v1", "-o", "out"}, args...)...).fails(4).never(secrets...)
 	h.Server.CloseClientConnections()
 	h.Server.Listener.Close()
