@@ -2,6 +2,8 @@ package remote
 
 import (
 	"crypto/sha256"
+	"net/url"
+	"os"
 	"testing"
 )
 
@@ -26,5 +28,33 @@ func TestMarks(t *testing.T) {
 		if n := m.last().At; n < size-m.every {
 			t.Errorf("the last mark of %d is at %d", size, n)
 		}
+	}
+}
+
+// To write the journal waits for a disk that may be busy: however large the
+// content is, it is done a few times only.
+func TestJournalIsWrittenSeldom(t *testing.T) {
+	const size = 1 << 30
+	e := openNoted(t.TempDir(), "key")
+	e.at(&url.URL{Path: "/upload"})
+	m, h := newMarks(size), sha256.New()
+	var last os.FileInfo
+	writes := 0
+	for n := int64(0); n <= size; n += markDistance {
+		if !m.note(n, h) {
+			continue
+		}
+		e.keep(size, m)
+		now, err := os.Stat(e.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last == nil || !os.SameFile(last, now) || !last.ModTime().Equal(now.ModTime()) {
+			writes++
+		}
+		last = now
+	}
+	if writes < saves/2 || writes > saves+1 {
+		t.Errorf("written %d times", writes)
 	}
 }

@@ -26,6 +26,9 @@ const (
 	uploadsDir = "uploads"
 	uploadAge  = 7 * 24 * time.Hour
 	maxRecord  = 1 << 20
+	// An entry is written so often in an upload. What came after it is read again
+	// by the next process, not sent again; and to write it waits for a busy disk.
+	saves = 64
 )
 
 // noted is an upload in the journal: what another process needs to go on with it.
@@ -174,13 +177,17 @@ func (e *noted) at(u *url.URL) {
 	}
 }
 
-// keep notes what the hash knows of the content that was read.
+// keep notes what the hash knows of the content that was read, where enough of it
+// has come since the last time.
 func (e *noted) keep(size int64, m *marks) {
 	if e == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if last := (&marks{all: e.rec.Marks}).last().At; e.saved && m.last().At-last < size/saves {
+		return
+	}
 	e.rec.Size, e.rec.Marks = size, slices.Clone(m.all) // which is made thinner in its place
 	e.save()
 }
