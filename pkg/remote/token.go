@@ -122,6 +122,11 @@ func tokenRequest(ctx context.Context, method string, u *url.URL) *http.Request 
 // askToken sends a token request and reads its answer.
 func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*grant, error) {
 	asked := a.now()
+	var raw []byte
+	tripOf(req).read = func(resp *http.Response) (err error) {
+		raw, err = readLimited(resp.Body, maxToken)
+		return err
+	}
 	resp, err := a.realm.RoundTrip(req)
 	if err != nil {
 		return nil, explain(req, err)
@@ -130,11 +135,6 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 		refusal := newError(resp, tripOf(req), a.secrets.list())
 		refusal.Anonymous = resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" && len(secrets) == 0
 		return nil, refusal
-	}
-	defer resp.Body.Close()
-	raw, err := readLimited(resp.Body, maxToken)
-	if err != nil {
-		return nil, fmt.Errorf("token from %s: %w", redactURL(req.URL), err)
 	}
 	var doc struct {
 		Token     string  `json:"token"`
