@@ -133,6 +133,7 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 	}
 	if resp.StatusCode != http.StatusOK {
 		refusal := newError(resp, tripOf(req), a.secrets.list())
+		refusal.noToken = true
 		refusal.Anonymous = resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" && len(secrets) == 0
 		return nil, refusal
 	}
@@ -159,4 +160,16 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 		g.until = asked.Add(time.Duration(doc.ExpiresIn * float64(time.Second)))
 	}
 	return g, nil
+}
+
+// noTokenClass is the sentinel of other statuses of a token server. What it does
+// not find or know is no content of the registry.
+func (e *Error) noTokenClass() error {
+	switch e.Status / 100 {
+	case 4:
+		return store.ErrUnauthorized // 400 is how OAuth2 refuses a password (RFC 6749 section 5.2)
+	case 5:
+		return store.ErrUnavailable
+	}
+	return store.ErrInvalid
 }
