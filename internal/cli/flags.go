@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,7 @@ func (f *remoteFlags) options(a *app) (remote.Options, error) {
 	o := remote.Options{
 		Insecure: f.insecure, CAFile: f.caFile, CertFile: f.certFile, KeyFile: f.keyFile,
 		UserAgent: "stet/" + versionOf().Version, Now: a.now, CertDirs: a.certDirs(),
+		Collect: runtime.GC,
 	}
 	if f.set.Changed(f.prefix + "plain-http") {
 		o.PlainHTTP = &f.plainHTTP

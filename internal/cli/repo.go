@@ -46,6 +46,7 @@ of it is there, in the registry's order.`,
 	cmd.Flags().StringVar(&o.last, "last", "", "begin after the repository `NAME`")
 	o.targetFlags.progress = &o.progressFlags
 	o.remoteFlags.register(cmd.Flags())
+	o.patience.register(cmd)
 	cmd.ValidArgsFunction = a.completeRefs(&o.targetFlags)
 	o.registerDebug(cmd)
 	o.formatFlags.register(cmd)

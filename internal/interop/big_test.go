@@ -21,7 +21,7 @@ import (
 )
 
 // maxPeak is the memory that a transfer may have at its peak, in bytes.
-const maxPeak = 48 << 20
+const maxPeak = 32_000_000
 
 // bigSize is 1 GiB where time does not matter: with STET_BIG=1 or CI=true. An
 // ordinary run takes a file that is several times maxPeak.

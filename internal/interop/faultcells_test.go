@@ -72,7 +72,8 @@ func stageCells(reg string, cmd command, at stage) []cell {
 	for _, when := range points[at] {
 		for _, what := range []kind{cut, reset, stall} {
 			add(when, what, 1)
-			if reg == ours && (when == asked || when == answered) && what != reset {
+			document := when == half && slices.Contains([]stage{atToken, atList, atManifestGet}, at)
+			if reg == ours && (when == asked || when == answered || document) && what != reset {
 				add(when, what, forever)
 			}
 		}
@@ -182,14 +183,7 @@ func expect(reg string, c cell) want {
 var open = []struct {
 	why string
 	is  func(c *cell) bool
-}{
-	{
-		"an answer that is cut in its body is not asked for again when it is a manifest or a token",
-		func(c *cell) bool {
-			return (c.fault.at == atManifestGet || c.fault.at == atToken) && c.fault.when == half
-		},
-	},
-}
+}{}
 
 // openAt is the entry of a cell, or -1.
 func openAt(c *cell) int {

@@ -25,7 +25,7 @@ func killedSize(t *testing.T) int64 {
 }
 
 // rangesInMemory is what a download may have fetched ahead of what it wrote.
-const rangesInMemory = 24 << 20
+const rangesInMemory = 12 << 20
 
 // killedAt are the parts of a transfer after which it is killed.
 var killedAt = []float64{0.2, 0.5, 0.9}

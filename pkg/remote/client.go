@@ -117,7 +117,10 @@ func (o Options) withDefaults() Options {
 // Reading the body can fail with ErrUnavailable too, which is worth going on
 // from where it broke.
 func (c *client) do(ctx context.Context, call call) (*http.Response, error) {
-	t := newTrip(call)
+	return c.send(ctx, call, newTrip(call))
+}
+
+func (c *client) send(ctx context.Context, call call, t *trip) (*http.Response, error) {
 	req, err := c.request(ctx, call, t)
 	if err != nil {
 		return nil, err

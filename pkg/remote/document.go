@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,9 +22,23 @@ const (
 
 func newDocuments() *semaphore.Weighted { return semaphore.NewWeighted(manyDocuments) }
 
-// document reads the body of an answer, or is ErrTooLarge where that is over
-// limit bytes.
-func (c *client) document(resp *http.Response, limit int64) ([]byte, error) {
+// document sends the call as do does, and gives the answer with its body, which
+// is ErrTooLarge where that is over limit bytes. It is read as a part of each
+// try: nothing is lost by asking again for what broke off.
+func (c *client) document(ctx context.Context, call call, limit int64) (resp *http.Response, raw []byte, err error) {
+	t := newTrip(call)
+	t.read = func(resp *http.Response) (err error) {
+		raw, err = c.readDocument(resp, limit)
+		return err
+	}
+	if resp, err = c.send(ctx, call, t); err != nil {
+		return nil, nil, err
+	}
+	return resp, raw, nil
+}
+
+// readDocument reads the body of an answer.
+func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}

@@ -54,16 +54,16 @@ func (r *repository) blobSize(ctx context.Context, d store.Descriptor) (int64, e
 		return 0, err
 	}
 	req.Kind = wire.BlobGet
-	if resp, err = r.client.do(ctx, call{Request: req, Want: []int{http.StatusOK}}); err != nil {
-		return 0, err
+	get, size := call{Request: req, Want: []int{http.StatusOK}}, int64(-1)
+	t := newTrip(get)
+	t.read = func(resp *http.Response) (err error) {
+		if size = resp.ContentLength; size < 0 { // counted, the bytes may as well be proven
+			size, err = io.Copy(io.Discard, store.NewVerifier(resp.Body, d))
+		}
+		return err
 	}
-	defer resp.Body.Close()
-	if resp.ContentLength >= 0 {
-		return resp.ContentLength, nil
-	}
-	// Counted, the bytes may as well be proven.
-	v := store.NewVerifier(resp.Body, d)
-	return io.Copy(io.Discard, v)
+	_, err = r.client.send(ctx, get, t)
+	return size, err
 }
 
 // openBlob opens a blob of known size at an offset.

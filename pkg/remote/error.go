@@ -26,6 +26,7 @@ type Error struct {
 	// Anonymous says that credentials were asked for and there were none.
 	Anonymous bool
 
+	noToken bool // the token server refused, so that the registry was not asked
 	tooLong bool // it came with a wait that is longer than may be: nothing is tried again
 }
 
@@ -341,6 +342,7 @@ func (e *Error) Has(code string) bool {
 // Unwrap is the sentinel of the status and codes.
 func (e *Error) Unwrap() error {
 	switch {
+	case e.noToken: // codes of its own
 	case e.Has("UNSUPPORTED") && e.Status != http.StatusNotFound:
 		return store.ErrUnsupported
 	case e.Has("MANIFEST_BLOB_UNKNOWN"), e.Has("MANIFEST_INVALID"): // with 404 too: what is missing is not what was asked for
@@ -353,12 +355,17 @@ func (e *Error) Unwrap() error {
 		return store.ErrUnauthorized
 	case http.StatusForbidden:
 		return store.ErrDenied
+	case http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return store.ErrUnavailable
+	}
+	if e.noToken {
+		return e.noTokenClass()
+	}
+	switch e.Status {
 	case http.StatusNotFound:
 		return store.ErrNotFound
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return store.ErrUnsupported
-	case http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusTooManyRequests:
-		return store.ErrUnavailable
 	case http.StatusRequestedRangeNotSatisfiable:
 		return store.ErrRange
 	case http.StatusConflict, http.StatusPreconditionFailed:

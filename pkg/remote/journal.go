@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +40,7 @@ type noted struct {
 
 	mu    sync.Mutex
 	rec   record
+	raw   bytes.Buffer // of rec: it is written a thousand times, and leaves nothing behind
 	saved bool
 }
 
@@ -188,18 +189,18 @@ func (e *noted) keep(size int64, m *marks) {
 	if last := (&marks{all: e.rec.Marks}).last().At; e.saved && m.last().At-last < size/saves {
 		return
 	}
-	e.rec.Size, e.rec.Marks = size, slices.Clone(m.all) // which is made thinner in its place
+	e.rec.Size, e.rec.Marks = size, append(e.rec.Marks[:0], m.all...) // which is made thinner in its place
 	e.save()
 }
 
 // save writes the file; the caller holds mu. That it fails only means that the
 // next process begins anew.
 func (e *noted) save() {
-	raw, err := json.Marshal(e.rec)
-	if err != nil || e.rec.URL == "" {
+	e.raw.Reset()
+	if e.rec.URL == "" || json.NewEncoder(&e.raw).Encode(&e.rec) != nil {
 		return
 	}
-	if os.WriteFile(e.path+".new", raw, 0o600) == nil && os.Rename(e.path+".new", e.path) == nil {
+	if os.WriteFile(e.path+".new", e.raw.Bytes(), 0o600) == nil && os.Rename(e.path+".new", e.path) == nil {
 		e.saved = true
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -70,11 +69,7 @@ func (l nameList) run(ctx context.Context, yield func(string) bool) error {
 }
 
 func (l nameList) pages(ctx context.Context, req wire.Request, yield func(string) bool) error {
-	return l.client.pages(ctx, call{Request: req}, func(resp *http.Response) (int, bool, error) {
-		raw, err := l.client.document(resp, l.client.opts.MaxManifest)
-		if err != nil {
-			return 0, false, fmt.Errorf("%s: %w", req.URL().Path, err)
-		}
+	return l.client.pages(ctx, call{Request: req}, func(resp *http.Response, raw []byte) (int, bool, error) {
 		names, err := l.decode(raw)
 		if err != nil {
 			return 0, false, fmt.Errorf("%w: %s is not a list in JSON (%s): %s", store.ErrInvalid,
@@ -96,9 +91,11 @@ func before(name, after string) bool {
 	return after != "" && (name == after || name < after && strings.ToLower(name) < strings.ToLower(after))
 }
 
-// pages sends first and then follows Link. read gives how many entries the page
-// had, and whether to go on.
-func (c *client) pages(ctx context.Context, first call, read func(*http.Response) (int, bool, error)) error {
+// readPage gives how many entries a page had, and whether to go on.
+type readPage func(resp *http.Response, raw []byte) (n int, more bool, err error)
+
+// pages sends first and then follows Link.
+func (c *client) pages(ctx context.Context, first call, read readPage) error {
 	visited := map[[sha256.Size]byte]bool{place(c.base.ResolveReference(first.Request.URL())): true}
 	empty, all := 0, 0
 	left := int64(maxListBytes)
@@ -131,28 +128,15 @@ func (c *client) pages(ctx context.Context, first call, read func(*http.Response
 // as it likes, and ten thousand of them would fill the memory.
 func place(u *url.URL) [sha256.Size]byte { return sha256.Sum256([]byte(u.String())) }
 
-// counted is a body whose bytes are taken from left, which may go below zero: a
-// page has a bound of its own.
-type counted struct {
-	io.ReadCloser
-	left *int64
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	*c.left -= int64(n)
-	return n, err
-}
-
-// page reads one page.
-func (c *client) page(ctx context.Context, call call, left *int64, read func(*http.Response) (int, bool, error)) (*url.URL, int, bool, error) {
-	resp, err := c.do(ctx, call)
+// page reads one page, whose bytes are taken from left. That may go below zero:
+// a page has a bound of its own.
+func (c *client) page(ctx context.Context, call call, left *int64, read readPage) (*url.URL, int, bool, error) {
+	resp, raw, err := c.document(ctx, call, c.opts.MaxManifest)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	defer resp.Body.Close()
-	resp.Body = counted{resp.Body, left}
-	n, more, err := read(resp)
+	*left -= int64(len(raw))
+	n, more, err := read(resp, raw)
 	if err != nil || !more {
 		return nil, n, false, err
 	}

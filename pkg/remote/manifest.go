@@ -70,14 +70,10 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 	}
 	req := r.request(wire.ManifestGet)
 	req.Ref = ref
-	resp, err := r.client.do(ctx, call{Request: req, Header: accept(), Want: []int{http.StatusOK}})
+	get := call{Request: req, Header: accept(), Want: []int{http.StatusOK}}
+	resp, raw, err := r.client.document(ctx, get, r.client.opts.MaxManifest)
 	if err != nil {
 		return store.Manifest{}, err
-	}
-	defer resp.Body.Close()
-	raw, err := r.client.document(resp, r.client.opts.MaxManifest)
-	if err != nil {
-		return store.Manifest{}, fmt.Errorf("manifest %s: %w", ref, err)
 	}
 	m, err := readManifest(resp, ref, raw)
 	if store.IsDigest(ref) && errors.Is(err, store.ErrMismatch) {

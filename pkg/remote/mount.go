@@ -66,8 +66,10 @@ func chooseMount(err error, lied bool) (choice, reason string) {
 	if errors.Is(err, store.ErrMismatch) {
 		return "upload", "the registry says that it mounted another blob than it was asked for"
 	}
-	e := statusOf(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
-		http.StatusNotFound, http.StatusMethodNotAllowed)
+	e := statusOf(err, http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed)
+	if e == nil { // a token server may be who says that the other repository is not to be read
+		e = refusalOf(err, http.StatusUnauthorized, http.StatusForbidden)
+	}
 	if e != nil {
 		return "upload", fmt.Sprintf("the registry did not mount the blob: it answered %d", e.Status)
 	}

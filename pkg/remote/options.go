@@ -76,6 +76,11 @@ type Options struct {
 	Events store.Sink
 	// Trace gets a log of all requests and answers without secrets; nil for none.
 	Trace io.Writer
+	// Collect is called now and then while a large blob is read in ranges, by who
+	// reads it; nil is not. It is for programs that want little memory, and run the
+	// garbage collector there: to that the buffers of a client are memory in use,
+	// beside which it lets as much garbage gather before it runs by itself.
+	Collect func()
 	// Now is the clock of token and retry times; nil is time.Now.
 	Now func() time.Time
 }

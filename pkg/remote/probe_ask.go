@@ -32,6 +32,11 @@ type reply struct {
 // nothing here.
 func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error) {
 	t := &trip{once: call.Once, scopes: newScopes(call.Request.Scope(), call.Request.MountScope()), repo: call.Request.Repo}
+	var body []byte
+	t.read = func(resp *http.Response) (err error) { // not to its end: a Range may be ignored
+		body, err = io.ReadAll(io.LimitReader(resp.Body, limit))
+		return err
+	}
 	req, err := c.request(ctx, call, t)
 	if err != nil {
 		return reply{}, err
@@ -40,22 +45,17 @@ func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error)
 	if err != nil {
 		return reply{}, explain(req, err)
 	}
-	defer resp.Body.Close() // not read to its end: a Range may be ignored
+	defer resp.Body.Close()
 	c.warn(resp)
 	r := reply{
 		req: call.Request, status: resp.StatusCode, header: resp.Header, proto: resp.ProtoMajor, tls: resp.TLS != nil,
-		as: c.identity(ctx, call.Request.Repo), resp: resp,
+		as: c.identity(ctx, call.Request.Repo), resp: resp, body: body,
 	}
 	if !sameOrigin(resp.Request.URL, req.URL) {
 		r.foreign = resp.Request.URL.Host
 	}
 	if resp.StatusCode/100 != 2 {
 		r.refusal = newError(resp, t, c.secrets.list())
-		return r, nil
-	}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, limit))
-	if err != nil {
-		return r, fmt.Errorf("%s %s: %w", req.Method, redactURL(req.URL), broken(err))
 	}
 	return r, nil
 }

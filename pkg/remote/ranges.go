@@ -21,15 +21,20 @@ type ranging struct {
 	enough int64 // bytes a second that one stream brings alone: more streams would bring no more
 }
 
-// The ranges of a client. All its blobs share the buffers, so that memory does
-// not grow with blobs or their sizes.
+// The ranges of a client. All its blobs share the buffers, 12 MiB, so that memory
+// does not grow with blobs or their sizes. Of that much room many small ranges make
+// more than few large ones: each connection waits a round trip for the next.
 const (
 	rangesFrom   = 32 << 20
 	firstRange   = 1 << 20
-	rangeSize    = 4 << 20
-	rangeBuffers = 6
+	rangeSize    = 3 << 19
+	rangeBuffers = 8
 	oneIsEnough  = 128 << 20
 )
+
+// collectEvery is after how many ranges of a blob Options.Collect is called: each
+// leaves some 7 KB.
+const collectEvery = 64
 
 func defaultRanging() ranging {
 	return ranging{from: rangesFrom, first: firstRange, size: rangeSize, enough: oneIsEnough}
@@ -80,6 +85,7 @@ type ranged struct {
 	unread  []byte // of current
 
 	next  int64    // where the next range to be asked for begins
+	done  int      // ranges that were read
 	ahead []*piece // ranges under way and arrived, in order
 
 	via  *url.URL  // where the first range was redirected to; nil is the registry itself
@@ -197,9 +203,14 @@ func (b *ranged) Read(p []byte) (int, error) {
 
 // release gives the buffer of what was read back.
 func (b *ranged) release() {
-	if b.current != nil {
-		b.repo.client.buffers.give(b.current.buf)
-		b.current = nil
+	if b.current == nil {
+		return
+	}
+	b.repo.client.buffers.give(b.current.buf)
+	b.current = nil
+	b.done++
+	if collect := b.repo.client.opts.Collect; collect != nil && b.done%collectEvery == 0 {
+		collect()
 	}
 }
 

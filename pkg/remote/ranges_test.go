@@ -28,6 +28,8 @@ type ranger struct {
 	now    int      // requests under way
 	most   int      // of them at a time
 	hidden bool     // no Range is honoured
+
+	collected int // calls of Collect
 }
 
 func (s *ranger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +69,9 @@ func (s *ranger) blob(t *testing.T, enough int64) store.Blob {
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
 	plain := true
-	st, err := Open(store.Ref{Scheme: store.SchemeRegistry, Host: strings.TrimPrefix(srv.URL, "http://"), Repo: "app"}, Options{PlainHTTP: &plain, Retries: 2})
+	st, err := Open(store.Ref{Scheme: store.SchemeRegistry, Host: strings.TrimPrefix(srv.URL, "http://"), Repo: "app"}, Options{
+		PlainHTTP: &plain, Retries: 2, Collect: func() { s.collected++ },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +227,18 @@ func TestRangesSlowFirst(t *testing.T) {
 
 // TestRangesRedirected: where the registry redirects to is asked itself from
 // then on, and the registry again when that place refuses.
+// What each range leaves behind is collected before it is much, however large the
+// blob is, and not with every range.
+func TestRangesCollect(t *testing.T) {
+	s := &ranger{content: testContent(2*collectEvery*1000 + 5000)}
+	if got, err := readRanged(t, s.blob(t, neverEnough), 0); err != nil || !bytes.Equal(got, s.content) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if s.collected != 2 {
+		t.Errorf("collected %d times, want 2", s.collected)
+	}
+}
+
 func TestRangesRedirected(t *testing.T) {
 	content := testContent(9999)
 	storage := &ranger{content: content, delay: 2 * time.Millisecond, fault: refuse(4, http.StatusForbidden)}

@@ -151,8 +151,8 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 	req.Digest, req.ArtifactType = subject, artifactType
 	header := http.Header{"Accept": {store.MediaTypeIndex}}
 	begun := false
-	err := r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response) (int, bool, error) {
-		list, err := r.readReferrers(resp)
+	err := r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response, raw []byte) (int, bool, error) {
+		list, err := decodeReferrers(mediaType(resp), raw)
 		if err != nil { // an error of the request names the subject in its URL
 			return 0, false, fmt.Errorf("referrers of %s: %w", subject, err)
 		}
@@ -170,14 +170,6 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 		return fmt.Errorf("%w: the list of referrers breaks off: %s", store.ErrInvalid, e)
 	}
 	return err
-}
-
-func (r *repository) readReferrers(resp *http.Response) ([]store.Descriptor, error) {
-	raw, err := r.client.document(resp, r.client.opts.MaxManifest)
-	if err != nil {
-		return nil, err
-	}
-	return decodeReferrers(mediaType(resp), raw)
 }
 
 // decodeReferrers reads an answer of the referrers API, which is an image index.

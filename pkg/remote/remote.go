@@ -130,8 +130,17 @@ func refused(req wire.Request, err *Error) store.Evidence {
 }
 
 // statusOf gives the registry's refusal when its status is one of these, or
-// any status when none is given; nil otherwise.
+// any status when none is given; nil otherwise. That of a token server is none:
+// the registry was not asked, and nothing is to be concluded from it.
 func statusOf(err error, status ...int) *Error {
+	if e := refusalOf(err, status...); e != nil && !e.noToken {
+		return e
+	}
+	return nil
+}
+
+// refusalOf is the same for a refusal by either of them.
+func refusalOf(err error, status ...int) *Error {
 	var e *Error
 	if errors.As(err, &e) && (len(status) == 0 || slices.Contains(status, e.Status)) {
 		return e

@@ -59,6 +59,9 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 	var waited time.Duration
 	for try := 1; ; try++ {
 		resp, err := r.next.RoundTrip(send)
+		if err == nil {
+			resp, err = trip.takeIn(resp)
+		}
 		if trip.blamed() != nil {
 			return nil, errors.Join(trip.blamed(), discard(resp))
 		}

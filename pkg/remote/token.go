@@ -122,19 +122,20 @@ func tokenRequest(ctx context.Context, method string, u *url.URL) *http.Request 
 // askToken sends a token request and reads its answer.
 func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*grant, error) {
 	asked := a.now()
+	var raw []byte
+	tripOf(req).read = func(resp *http.Response) (err error) {
+		raw, err = readLimited(resp.Body, maxToken)
+		return err
+	}
 	resp, err := a.realm.RoundTrip(req)
 	if err != nil {
 		return nil, explain(req, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		refusal := newError(resp, tripOf(req), a.secrets.list())
+		refusal.noToken = true
 		refusal.Anonymous = resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" && len(secrets) == 0
 		return nil, refusal
-	}
-	defer resp.Body.Close()
-	raw, err := readLimited(resp.Body, maxToken)
-	if err != nil {
-		return nil, fmt.Errorf("token from %s: %w", redactURL(req.URL), err)
 	}
 	var doc struct {
 		Token     string  `json:"token"`
@@ -159,4 +160,16 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 		g.until = asked.Add(time.Duration(doc.ExpiresIn * float64(time.Second)))
 	}
 	return g, nil
+}
+
+// noTokenClass is the sentinel of other statuses of a token server. What it does
+// not find or know is no content of the registry.
+func (e *Error) noTokenClass() error {
+	switch e.Status / 100 {
+	case 4:
+		return store.ErrUnauthorized // 400 is how OAuth2 refuses a password (RFC 6749 section 5.2)
+	case 5:
+		return store.ErrUnavailable
+	}
+	return store.ErrInvalid
 }

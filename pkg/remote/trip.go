@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,9 @@ type trip struct {
 	stores bool   // the registry stores something before it answers
 	expect int64  // bytes of the answer's body, as far as known
 
+	// read takes in the body of a 2xx as a part of the try; nil leaves it to the caller.
+	read func(*http.Response) error
+
 	mu        sync.Mutex
 	note      string // why no further try was made
 	tooLong   bool   // because the registry asked for a longer wait than may be
@@ -35,6 +39,23 @@ func newTrip(c call) *trip {
 		repo: c.Request.Repo, scopes: newScopes(c.Request.Scope(), c.Request.MountScope()), once: c.Once,
 		stores: method == http.MethodPut || c.Body != nil, expect: c.Expect,
 	}
+}
+
+// takeIn reads the answer where that belongs to the try. Its body is closed then.
+func (t *trip) takeIn(resp *http.Response) (*http.Response, error) {
+	if t.read == nil || resp.StatusCode/100 != 2 {
+		return resp, nil
+	}
+	err := t.read(resp)
+	resp.Body.Close()
+	resp.Body = http.NoBody
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		return nil, fmt.Errorf("the answer broke off: %w", err)
+	case err != nil:
+		return nil, err
+	}
+	return resp, nil
 }
 
 type tripKey struct{}

@@ -336,7 +336,7 @@ func (r *repository) hasBlob(ctx context.Context, d store.Descriptor) (bool, err
 // mayTryAgain: a new upload may succeed where this one failed. A session that
 // is gone is such a case.
 func mayTryAgain(ctx context.Context, err error) bool {
-	if e := statusOf(err); e != nil && e.tooLong {
+	if e := refusalOf(err); e != nil && e.tooLong {
 		return false
 	}
 	return ctx.Err() == nil && (errors.Is(err, store.ErrUnavailable) ||
