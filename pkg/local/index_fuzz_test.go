@@ -11,14 +11,15 @@ import (
 )
 
 // Whatever an index.json holds: it is ErrInvalid, or what is written of it is read
-// as the same entries.
+// as the same entries, and each of its tags can be removed.
 func FuzzIndex(f *testing.F) {
 	sum := digest.FromString("hello").String()
 	for _, seed := range []string{
 		`{"schemaVersion":2,"manifests":[{"mediaType":"text/plain","digest":"` + sum + `","size":5,"annotations":{"org.opencontainers.image.ref.name":"v1"}}]}`,
 		`{ "manifests" : null , "x":[1.50,{"\ud800":0}] }`,
 		`{"manifests":[{"digest":"x:` + sum + `"},{"digest":"sha256:../..","size":-1}]}`,
-		`{"manifests":[{},{}],"manifests":[]}`, `{"Manifests":[]}`, "[]", "{} {}", "",
+		`{"manifests":[{},{}],"manifests":[]}`, `{"Manifests":[]}`,
+		`{"manifests":[{"digest":"` + sum + `","Annotations":{"org.opencontainers.image.ref.name":"v1"}}]}`, "[]", "{} {}", "",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -40,6 +41,19 @@ func FuzzIndex(f *testing.F) {
 		for i, e := range x.entries {
 			if a := again.entries[i]; a.Digest != e.Digest || a.Size != e.Size || a.tag != e.tag {
 				t.Fatalf("%q became %q", e.raw, a.raw)
+			}
+			if e.tag != "" {
+				y := x.clone()
+				if found, err := y.untag(e.tag); !found || err != nil {
+					t.Fatalf("untag %q: %t, %v", e.tag, found, err)
+				}
+				z, err := parseIndex(y.bytes())
+				if err != nil {
+					t.Fatalf("%q became %q: %v", raw, y.bytes(), err)
+				}
+				if _, still := z.byTag[e.tag]; still || !z.has(e.Digest) {
+					t.Fatalf("%q without %q is %q", raw, e.tag, y.bytes())
+				}
 			}
 			if strings.ContainsAny(e.Digest.Encoded(), "/.") {
 				t.Fatalf("the digest %q was taken", e.Digest)
