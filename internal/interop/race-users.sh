@@ -44,7 +44,7 @@ all() {
 }
 
 # What cmd/stet holds about files: the cases of that by their numbers, and the scripts.
-cases='^Test(Case(46|69|7.*|8[89].*)|Beyond(Partial|Links|Files).*|Scripts/(archive|backup|blob|convert|cp|cut|digest|log|manifest|names|pull|push|restore|signals|upload|verify).*)'
+cases='^TestCase(46|69|7|8[89])|^TestBeyondPartial|^TestScripts$/^(archive|backup|blob|convert|cp|cut|digest|log|manifest|names|pull|push|restore|signals|upload|verify)'
 
 name=$(id -un) home=$work/home as=
 all
