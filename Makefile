@@ -4,6 +4,7 @@
 SHELL      = /bin/sh
 GO        ?= go
 FUZZTIME  ?= 1m
+SOAKTIME  ?= 30m
 GORELEASER = .bin/goreleaser-v2.15.1
 TOOL       = $(GO) tool -modfile=internal/tools/go.mod
 MODULES    = . internal/interop internal/bench internal/tools
@@ -12,7 +13,7 @@ MODULES    = . internal/interop internal/bench internal/tools
 CC_FOUND := $(shell command -v $$($(GO) env CC | cut -d' ' -f1) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test faults lint generate licences fuzz vuln bench bench-quick bench-program cross size verify-modules tidy-check release-check release clean
+.PHONY: help build demo test faults race-users soak lint generate licences fuzz vuln bench bench-quick bench-program cross size verify-modules tidy-check release-check release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,13 @@ test: ## run all tests
 
 faults: ## every fault at every stage of a transfer, kill -9, memory; wants an idle machine
 	cd internal/interop && STET_FAULTS=1 $(GO) test -timeout 60m -v -run 'TestFaultMatrix|TestKilled|TestMemory' ./...
+
+race-users: ## the file tests and the fault matrix under the race detector, three times, as root and as an ordinary user
+	@GO='$(GO)' sh internal/interop/race-users.sh
+
+# SEED repeats the choices of a run; it is printed.
+soak: ## push, pull, cp and attach in eight processes with random faults for SOAKTIME (30m)
+	cd internal/interop && STET_SOAK=$(SOAKTIME) STET_SOAK_SEED=$(SEED) STET_REQUIRE_REGISTRIES=1 $(GO) test -count=1 -timeout 3h -v -run '^TestSoak$$' .
 
 lint: ## gofumpt, go vet, staticcheck
 	@out=$$($(TOOL) gofumpt -l .) || exit 1; \

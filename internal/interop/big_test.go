@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -80,28 +81,40 @@ func digestOfFile(t *testing.T, path string) digest.Digest {
 // own, so that what it keeps is on disk and not in the test's memory.
 func startServeProcess(t *testing.T) string {
 	t.Helper()
+	return serveProcess(t, t.TempDir()).host
+}
+
+// served is a `stet serve` of its own. stop ends it, once, as does the test.
+type served struct {
+	host string
+	pid  int
+	stop func()
+}
+
+func serveProcess(t *testing.T, args ...string) *served {
+	t.Helper()
 	// Not t.Context: that ends before the cleanup, and would kill it.
-	cmd := run{}.command(context.Background(), t, "serve", "--addr", "localhost:0", t.TempDir())
+	cmd := run{}.command(context.Background(), t, append([]string{"serve", "--addr", "localhost:0"}, args...)...)
 	out := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	s := &served{pid: cmd.Process.Pid, stop: sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("serve: %v\n%s", err, out)
 		}
-	})
+	})}
+	t.Cleanup(s.stop)
 	for range 500 {
-		var host string
-		if n, _ := fmt.Sscanf(out.String(), "Serving http://%s\n", &host); n == 1 {
-			return host
+		if n, _ := fmt.Sscanf(out.String(), "Serving http://%s\n", &s.host); n == 1 {
+			return s
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Fatalf("serve does not start\n%s", out)
-	return ""
+	return nil
 }
 
 // TestBig moves one large file: with memory that does not grow with it, and

@@ -63,16 +63,30 @@ func (x *exchange) checkManifest() {
 	}
 	repo, _, _ := strings.Cut(strings.TrimPrefix(x.r.URL.Path, "/v2/"), "/manifests/")
 	for _, l := range m.Layers {
-		resp, err := http.Head("http://" + x.proxy.upstream + "/v2/" + repo + "/blobs/" + l.Digest.String())
-		if err == nil {
-			resp.Body.Close()
-		}
-		if err != nil || resp.StatusCode != http.StatusOK {
+		if has := x.proxy.has(repo, l.Digest); has != http.StatusText(http.StatusOK) {
 			x.proxy.mu.Lock()
-			x.proxy.early = append(x.proxy.early, l.Digest.String())
+			x.proxy.early = append(x.proxy.early, fmt.Sprint(l.Digest, ": ", has))
 			x.proxy.mu.Unlock()
 		}
 	}
+}
+
+// has asks the registry whether it has a blob, and gives the answer in words.
+// Debian's registry may answer 500 while another writes the same blob.
+func (p *faultProxy) has(repo string, d digest.Digest) (answer string) {
+	for range 5 {
+		resp, err := http.Head("http://" + p.upstream + "/v2/" + repo + "/blobs/" + d.String())
+		if err != nil {
+			answer = err.Error()
+			continue
+		}
+		resp.Body.Close()
+		if answer = http.StatusText(resp.StatusCode); resp.StatusCode < http.StatusInternalServerError {
+			break
+		}
+		time.Sleep(settle)
+	}
+	return answer
 }
 
 // token gives out a token as token services do.

@@ -139,7 +139,8 @@ type faultProxy struct {
 
 	mu         sync.Mutex
 	faults     []*fault
-	generation int // of tokens
+	random     func(stage) *fault // makes one where none of faults is due, or nil; once set, it is asked for each request
+	generation int                // of tokens
 	hits       int
 	seen       []stage // each once
 	early      []string
@@ -256,6 +257,9 @@ func (p *faultProxy) strike(at stage, hit bool) *fault {
 		f.times--
 		p.hits++
 		return f
+	}
+	if p.random != nil {
+		return p.random(at)
 	}
 	return nil
 }

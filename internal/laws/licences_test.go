@@ -137,7 +137,8 @@ func row(module, dir string) (string, error) {
 }
 
 // Every module in the binaries has a licence under which they may be passed on,
-// and docs/licences.md lists them all.
+// docs/licences.md lists them all, and the decision about dependencies says why
+// each is there, also where another one has brought it.
 func TestLicences(t *testing.T) {
 	const page = "../../docs/licences.md"
 	var want strings.Builder
@@ -152,12 +153,19 @@ other licence; docs/decisions/0002-dependencies.md says why each module is there
 |---|---|---|
 `)
 	modules := linked(t)
+	reasons, err := os.ReadFile("../../docs/decisions/0002-dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, module := range slices.Sorted(maps.Keys(modules)) {
 		line, err := row(module, modules[module])
 		if err != nil {
 			t.Error(err)
 		}
 		want.WriteString(line)
+		if !bytes.Contains(reasons, []byte("`"+module+"`")) {
+			t.Errorf("%s is linked, and has no row in docs/decisions/0002-dependencies.md", module)
+		}
 	}
 	if *update && !t.Failed() {
 		if err := os.WriteFile(page, []byte(want.String()), 0o644); err != nil {

@@ -44,6 +44,7 @@ type archiveFile struct {
 	written map[string]place        // its blobs, by name
 	proven  map[digest.Digest]place // the same, by digest: each was proven when it came
 	holders map[place]string        // the entry of the new file that has the content of a place
+	dirs    map[string]bool         // its directories
 	passed  []*os.File              // what others have replaced, or was begun anew; blobs may still be read from it
 	lock    *flock.Flock
 	dirty   bool // a manifest or tag has changed, or what a manifest lacked has come
@@ -178,6 +179,7 @@ func (f *archiveFile) restart() error {
 	if err == nil {
 		f.made, f.end = made, 0
 		f.written, f.proven, f.holders = map[string]place{}, map[digest.Digest]place{}, map[place]string{}
+		f.dirs = map[string]bool{".": true}
 	}
 	return err
 }
@@ -193,13 +195,36 @@ func (f *archiveFile) add(name string, content io.Reader, size int64) (place, er
 	return p, nil
 }
 
-// entry appends an entry and gives the offset of its content. What fails half
-// way is cut off again.
+// entry appends an entry, after those of the directories that it is in, and gives
+// the offset of its content. Skopeo gives a directory that has no entry to root,
+// and fails where it is not root.
 func (f *archiveFile) entry(h *tar.Header, content io.Reader) (at int64, err error) {
+	if err := f.inDirectory(path.Dir(h.Name)); err != nil {
+		return 0, err
+	}
+	h.Mode = 0o644
+	return f.append(h, content)
+}
+
+// inDirectory appends the entries of a directory and of those that it is in, each once.
+func (f *archiveFile) inDirectory(name string) error {
+	if f.dirs[name] {
+		return nil
+	}
+	err := f.inDirectory(path.Dir(name))
+	if err == nil {
+		_, err = f.append(&tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: 0o755}, bytes.NewReader(nil))
+	}
+	f.dirs[name] = err == nil
+	return err
+}
+
+// append appends an entry. What fails half way is cut off again.
+func (f *archiveFile) append(h *tar.Header, content io.Reader) (at int64, err error) {
 	if _, err := f.made.Seek(f.end, io.SeekStart); err != nil {
 		return 0, err
 	}
-	h.Mode, h.Format = 0o644, tar.FormatPAX
+	h.Format = tar.FormatPAX
 	w := tar.NewWriter(f.made)
 	err = w.WriteHeader(h)
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,8 +59,15 @@ func listing(t *testing.T, file string) []string {
 	}
 	defer f.Close()
 	var names []string
+	dirs := map[string]bool{"./": true}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
+		if err == nil && !dirs[path.Dir(strings.TrimSuffix(h.Name, "/"))+"/"] {
+			t.Errorf("%s comes before the entry of its directory", h.Name)
+		}
+		if err == nil && h.Typeflag == tar.TypeDir {
+			dirs[h.Name] = true
+		}
 		if errors.Is(err, io.EOF) {
 			slices.Sort(names)
 			return names
@@ -99,6 +107,7 @@ func TestArchivesShareBlobs(t *testing.T) {
 			"team/second/blobs/sha256/" + a + " = team/first/blobs/sha256/" + a,
 			"team/second/blobs/sha256/" + m + " = team/first/blobs/sha256/" + m,
 			"team/second/index.json", "team/second/oci-layout",
+			"team/", "team/first/", "team/first/blobs/", "team/first/blobs/sha256/", "team/second/", "team/second/blobs/", "team/second/blobs/sha256/",
 		}
 		slices.Sort(want)
 		got := slices.DeleteFunc(listing(t, file), func(s string) bool { return strings.HasPrefix(s, "third/") })

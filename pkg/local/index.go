@@ -52,9 +52,10 @@ func newIndex() *index {
 // parseIndex is ErrInvalid where the document is damaged. Media types that
 // stet does not know are no error (image-layout.md, "index.json file").
 func parseIndex(raw []byte) (*index, error) {
-	// A name that stands twice means one thing to one tool and another to the
-	// next: refused, before anything is read from it.
-	if err := store.CheckJSON(raw); err != nil {
+	// A name that stands twice, or in another case, means one thing to one tool
+	// and another to the next, and a change would be made to one of the two:
+	// refused, before anything is read from it.
+	if err := store.CheckJSON(raw, "schemaVersion", "mediaType", "manifests", "digest", "size", "annotations"); err != nil {
 		return nil, err
 	}
 	fields, err := parseObject(raw)

@@ -85,7 +85,7 @@ func (c *claims) believed() bool {
 // them: to ask first would cost every push and copy a round trip.
 func (r *repository) putProven(ctx context.Context, m store.Manifest, req wire.Request) (resp *http.Response, err error) {
 	blobs, doubted := r.claims.of(m)
-	put := func() { resp, err = r.putOnce(ctx, m, req) }
+	put := func() { resp, err = r.putOnce(ctx, m, req, false) }
 	missing := false
 	if doubted {
 		missing = r.lookWhile(ctx, blobs, put)

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +93,54 @@ func FuzzDockerConfig(f *testing.F) {
 func same(a, b json.RawMessage) bool {
 	var x, y bytes.Buffer
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
+}
+
+// Whatever the body of a refusal says: each of its errors is one line of valid
+// text of bearable length, without what we sent.
+func FuzzErrorBody(f *testing.F) {
+	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"the-secret\n","detail":{"a":[1,null]}}]}`))
+	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"cut`))
+	f.Add([]byte(`{"error":"invalid_grant","error_description":"a\u0000\u202eb","message":7}`))
+	f.Add([]byte("<html><title>the-\nsecret</title>"))
+	f.Add([]byte("the-the-secretsecret \xff\n"))
+	f.Add([]byte(`{"errors":{"code":[]}} {}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: "reg.example", Path: "/v2/"}}
+		resp := &http.Response{StatusCode: http.StatusForbidden, Request: req, Body: io.NopCloser(bytes.NewReader(body))}
+		e := newError(resp, &trip{}, []string{"the-secret"})
+		if len(e.Errors) > maxErrors {
+			t.Fatalf("%d errors", len(e.Errors))
+		}
+		for _, info := range e.Errors {
+			for _, text := range []string{info.Code, info.Message, info.Detail} {
+				switch {
+				case !utf8.ValidString(text) || strings.ContainsAny(text, "\r\n"):
+					t.Fatalf("%q", text)
+				case len(text) > maxErrorText+len("…"):
+					t.Fatalf("%d bytes", len(text))
+				case strings.Contains(text, "the-secret"):
+					t.Fatalf("a secret is in %q", text)
+				}
+			}
+		}
+	})
+}
+
+// How far an upload is: what is read is a count above one, and is read again.
+func FuzzUploadRange(f *testing.F) {
+	for _, s := range []string{"0-0", "0-4", "bytes=0-4", "0-9223372036854775807", "0--1", "1-4", "0-4611686018427387903"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, ok := parseUploadRange(s)
+		if !ok {
+			return
+		}
+		if n < 2 {
+			t.Fatalf("%q: %d bytes", s, n)
+		}
+		if again, ok := parseUploadRange(fmt.Sprintf("0-%d", n-1)); !ok || again != n {
+			t.Fatalf("%q is %d bytes, and that is read as %d", s, n, again)
+		}
+	})
 }

@@ -266,13 +266,15 @@ func (r *repository) put(ctx context.Context, m store.Manifest, req wire.Request
 	}
 }
 
-// putOnce is one PUT of a manifest. The answer's body is closed.
-func (r *repository) putOnce(ctx context.Context, m store.Manifest, req wire.Request) (*http.Response, error) {
+// putOnce is one PUT of a manifest, which is not sent again after a fault where it
+// is only right for now. The answer's body is closed.
+func (r *repository) putOnce(ctx context.Context, m store.Manifest, req wire.Request, now bool) (*http.Response, error) {
 	resp, err := r.client.do(ctx, call{
 		Request: req,
 		Header:  http.Header{"Content-Type": {m.MediaType}},
 		Body:    func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.Raw)), nil },
 		Length:  m.Size,
+		Once:    now,
 		Want:    []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
 	})
 	if err != nil {

@@ -81,8 +81,9 @@ func (r *repository) readList(ctx context.Context, subject digest.Digest) (*refL
 	return l, nil
 }
 
-// writeList stores the list and points its tag at it. The fields of an index
-// that others wrote are kept.
+// writeList stores the list and points its tag at it, or fails: to send it again
+// later would take away what others have written since it was read. The fields of
+// an index that others wrote are kept.
 func (r *repository) writeList(ctx context.Context, l *refList) error {
 	l.index.SchemaVersion, l.index.MediaType = 2, store.MediaTypeIndex
 	if l.index.Manifests == nil {
@@ -95,7 +96,7 @@ func (r *repository) writeList(ctx context.Context, l *refList) error {
 	m := store.NewManifest(store.MediaTypeIndex, raw)
 	req := r.request(wire.ManifestPut)
 	req.Ref = l.tag
-	_, err = r.put(ctx, m, req)
+	_, err = r.putOnce(ctx, m, req, true)
 	l.digest = m.Digest
 	return err
 }
@@ -165,6 +166,7 @@ func (c *change) rescue(seen, base *refList) {
 func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, began time.Time) (err error) {
 	var written digest.Digest // by us, "" before the first time
 	proofs, alone := 1, true  // how often the change must still be seen; nobody else was
+	failed := 0               // writes, one after the other
 	for try := 0; try < listTries; l = nil {
 		if l == nil {
 			began = r.client.opts.Now()
@@ -184,14 +186,20 @@ func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, 
 			return nil // it was so before
 		case changed:
 			seen, err := r.writeWatching(ctx, todo.subject, l)
-			if err != nil {
-				return err
-			}
-			if other := seen != nil && seen.digest != base.digest && seen.digest != l.digest; other || written != "" {
-				proofs, alone = 2, false // somebody writes at the same time
-			}
 			if seen != nil {
 				todo.rescue(seen, &base)
+			}
+			if err != nil {
+				if err := r.pauseList(ctx, l, failed, err); err != nil {
+					return err
+				}
+				// Whether it is there is to be seen.
+				failed, written, proofs, alone = failed+1, l.digest, 2, false
+				continue
+			}
+			failed = 0
+			if other := seen != nil && seen.digest != base.digest && seen.digest != l.digest; other || written != "" {
+				proofs, alone = 2, false // somebody writes at the same time
 			}
 			written = l.digest
 			try++
@@ -212,22 +220,52 @@ func (r *repository) writeChanges(ctx context.Context, todo change, l *refList, 
 		store.ErrUnavailable, wire.ReferrersTag(todo.subject), listTries)
 }
 
+// pauseList waits before a list is read and written anew because a write failed;
+// it gives the error of that where it is the last word.
+func (r *repository) pauseList(ctx context.Context, l *refList, failed int, err error) error {
+	e := statusOf(err)
+	if failed >= r.retries() || ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) || e != nil && e.tooLong {
+		return err
+	}
+	r.client.opts.Events.Emit(store.Event{
+		Kind: store.Retrying, Name: "the list " + l.tag, Text: err.Error() + "; reading it and writing it again",
+	})
+	return pause(ctx, failed)
+}
+
 // writeWatching writes a list, and reads it once the request is on its way: what
 // others have written since it was read before shows, although it is written over.
-// It gives nil where that cannot be seen.
+// Where it has to be sent twice, for a new token, the last time counts. It gives
+// nil where that cannot be seen.
 func (r *repository) writeWatching(ctx context.Context, subject digest.Digest, l *refList) (seen *refList, err error) {
-	away := make(chan struct{})
-	leave := sync.OnceFunc(func() { close(away) })
-	sending := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { leave() }})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		<-away
-		if now, err := r.readList(ctx, subject); err == nil {
-			seen = now
+	var (
+		watching   sync.WaitGroup
+		mu         sync.Mutex
+		sent, read int  // times, and the one that seen is of
+		over       bool // nothing is sent any more
+	)
+	look := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
 		}
-	})
+		sent++
+		at := sent
+		watching.Go(func() {
+			now, err := r.readList(ctx, subject)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && at > read {
+				seen, read = now, at
+			}
+		})
+	}
+	sending := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { look() }})
 	err = r.writeList(sending, l)
-	leave()
+	mu.Lock()
+	over = true
+	mu.Unlock()
 	watching.Wait()
 	return seen, err
 }

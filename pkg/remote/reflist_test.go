@@ -250,3 +250,55 @@ func TestListPutsBackWhatItOverwrote(t *testing.T) {
 		t.Errorf("after %d writes the list is %s, want %s", writes, list, want)
 	}
 }
+
+// A write that failed is not sent again as it was: what others have written since
+// then, and proved, would be lost. The list is read anew, whether the registry has
+// stored ours or not.
+func TestListIsReadAnewAfterAFault(t *testing.T) {
+	t.Parallel()
+	for name, stored := range map[string]bool{"refused": false, "answer lost": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			list, reads, writes := indexOf("", entryOf("old")), 0, 0
+			watched := make(chan struct{})
+			tag := "manifests/" + wire.ReferrersTag(dgst)
+			_, st := newScript(t, Options{Retries: 2}, map[string]http.HandlerFunc{
+				"GET " + tag: func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					typed(store.MediaTypeIndex, "", list)(w, r)
+					if reads++; reads == 2 { // who looks while our writing is under way
+						close(watched)
+					}
+				},
+				"PUT " + tag: func(w http.ResponseWriter, r *http.Request) {
+					raw, _ := io.ReadAll(r.Body)
+					<-watched
+					mu.Lock()
+					defer mu.Unlock()
+					if writes++; writes > 1 {
+						list = string(raw)
+						w.WriteHeader(http.StatusCreated)
+						return
+					}
+					// They read it now, and write and prove it before we come again.
+					entries := []store.Descriptor{entryOf("old"), entryOf("theirs")}
+					if stored {
+						entries = append(entries, entryOf("ours"))
+					}
+					list = indexOf("", entries...)
+					w.WriteHeader(http.StatusServiceUnavailable)
+				},
+			})
+			if err := st.(*repository).addToList(t.Context(), linkTo(st.(*repository)), entryOf("ours")); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"old", "ours", "theirs"} {
+				if strings.Count(list, digest.FromString(name).String()) != 1 {
+					t.Errorf("after %d writes %s is not in %s", writes, name, list)
+				}
+			}
+		})
+	}
+}

@@ -122,7 +122,7 @@ func ParseOutline(m Manifest) (*Outline, error) {
 	if !IsManifestType(m.MediaType) {
 		return nil, fmt.Errorf("%w: %s is not a kind of manifest that stet can read", ErrUnsupported, m.MediaType)
 	}
-	if err := checkJSON(m.Raw, fieldNames()); err != nil {
+	if err := checkJSON(m.Raw, fieldNames(), contentFields()); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", m.MediaType, m.Digest, err)
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(m.Raw, " \t\r\n"), []byte("{")) {
@@ -197,8 +197,9 @@ func (d *named) check() error {
 
 // CheckJSON says whether raw is one I-JSON value (RFC 7493): UTF-8, nothing
 // after it, and no object that has one name twice. Names that differ only in
-// case count as one, because Go and others read them as one. It is ErrInvalid.
-func CheckJSON(raw []byte) error { return checkJSON(raw, nil) }
+// case count as one, because Go and others read them as one. A name that is one
+// of fields but for its case is refused as well. It is ErrInvalid.
+func CheckJSON(raw []byte, fields ...string) error { return checkJSON(raw, fields, nil) }
 
 // fieldNames are the names that decide what a manifest means. Go's decoder
 // takes them in any case and others do not, so another case is refused.
@@ -216,13 +217,13 @@ func contentFields() []string {
 	return []string{"config", "layers", "manifests", "digest", "size"}
 }
 
-func checkJSON(raw []byte, fields []string) error {
+func checkJSON(raw []byte, fields, content []string) error {
 	if !utf8.Valid(raw) {
 		return fmt.Errorf("%w: not UTF-8", ErrInvalid)
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkNames(dec, fields, maxTokens+len(raw)/leastToken); err != nil {
+	if err := checkNames(dec, fields, content, maxTokens+len(raw)/leastToken); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -249,8 +250,9 @@ type container struct {
 }
 
 // checkNames reads one value; the open containers are a stack, so that depth
-// costs no goroutine stack. It has at most tokens names, values and brackets.
-func checkNames(dec *json.Decoder, fields []string, tokens int) error {
+// costs no goroutine stack. It has at most tokens names, values and brackets, and
+// no null under a name of content.
+func checkNames(dec *json.Decoder, fields, content []string, tokens int) error {
 	var open []container
 	var last string // the name before the value that comes next
 	for isName := false; ; tokens-- {
@@ -282,7 +284,7 @@ func checkNames(dec *json.Decoder, fields []string, tokens int) error {
 		if len(open) == 0 {
 			return nil
 		}
-		if tok == nil && len(fields) > 0 && slices.Contains(contentFields(), last) {
+		if tok == nil && slices.Contains(content, last) {
 			return fmt.Errorf("%w: the field %q is null", ErrInvalid, last)
 		}
 		last, isName = "", open[len(open)-1].names != nil
