@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -129,13 +130,14 @@ func (r *repository) learnPost(answer store.Answer, e store.Evidence) {
 // ask asks for a blob and opens an upload for it where it is not here, in one
 // request: it is a mount of the repository's own blob. A registry answers 201
 // where it has the blob, and else 202, which is no more than an upload
-// (distribution-spec "Mounting a blob from another repository"). One that
-// refuses is not asked again.
+// (distribution-spec "Mounting a blob from another repository"). Of one that does
+// neither nothing is learnt, and the blob is sent; one that refuses is not asked
+// again.
 func (r *repository) ask(ctx context.Context, d digest.Digest) (found bool, s *session, err error) {
-	found, s, err = r.tryMount(ctx, d, r.name)
-	refused := err != nil && !errors.Is(err, store.ErrUnavailable) && (statusOf(err) != nil || errors.Is(err, store.ErrMismatch))
-	r.asks.heard(found, refused)
-	if refused {
+	found, s, err = r.tryMount(ctx, d, r.name, true)
+	busy := errors.Is(err, store.ErrUnavailable) && statusOf(err, http.StatusInternalServerError) == nil
+	r.asks.heard(found, err != nil && !busy)
+	if err != nil && mayDoWithout(ctx, err, false) {
 		return false, nil, nil
 	}
 	return found, s, err

@@ -17,28 +17,38 @@ import (
 // told where the caller gave the other repository; what the cache knew of it may
 // be long past, and is forgotten.
 func (r *repository) mount(ctx context.Context, d digest.Digest, from string, given bool) (bool, *session, error) {
-	mounted, s, err := r.tryMount(ctx, d, from)
+	mounted, s, err := r.tryMount(ctx, d, from, !given)
 	if mounted {
 		return true, nil, nil
 	}
 	choice, reason := chooseMount(err, false)
-	if choice == "" {
-		return false, nil, err
-	}
-	if given {
-		r.fallback(choice, reason)
-	} else {
+	switch {
+	case !given && mayDoWithout(ctx, err, true):
 		r.client.homes.drop(d, from, err != nil)
+	case choice != "":
+		r.fallback(choice, reason)
+	default:
+		return false, nil, err
 	}
 	return false, s, nil
 }
 
+// mayDoWithout says whether an upload follows a mount that nobody asked for, and
+// that failed with err. Nothing but the end of the command, a registry that wants
+// to be left alone, and a token server that gives nothing keeps it from that; a
+// token to read the other repository is more than an upload needs.
+func mayDoWithout(ctx context.Context, err error, other bool) bool {
+	e := refusalOf(err)
+	return ctx.Err() == nil && (e == nil || !e.tooLong && (other || !e.noToken))
+}
+
 // tryMount sends the mount (distribution-spec "Mounting a blob from another
-// repository"): 201 is done, 202 has opened an upload.
-func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string) (mounted bool, s *session, err error) {
+// repository"): 201 is done, 202 has opened an upload. One that can be done
+// without is not tried again.
+func (r *repository) tryMount(ctx context.Context, d digest.Digest, from string, once bool) (mounted bool, s *session, err error) {
 	req := r.request(wire.UploadMount)
 	req.Digest, req.From = d, from
-	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusCreated, http.StatusAccepted}})
+	resp, err := r.client.do(ctx, call{Request: req, Once: once, Want: []int{http.StatusCreated, http.StatusAccepted}})
 	if err != nil {
 		return false, nil, err
 	}
@@ -66,11 +76,11 @@ func chooseMount(err error, lied bool) (choice, reason string) {
 	if errors.Is(err, store.ErrMismatch) {
 		return "upload", "the registry says that it mounted another blob than it was asked for"
 	}
-	e := statusOf(err, http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed)
+	e := statusOf(err)
 	if e == nil { // a token server may be who says that the other repository is not to be read
 		e = refusalOf(err, http.StatusUnauthorized, http.StatusForbidden)
 	}
-	if e != nil {
+	if e != nil && !errors.Is(err, store.ErrUnavailable) {
 		return "upload", fmt.Sprintf("the registry did not mount the blob: it answered %d", e.Status)
 	}
 	return "", ""

@@ -124,6 +124,9 @@ func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, ask
 	if err != nil {
 		return "", err
 	}
+	if !first { // whatever comes of it, others may be waiting for that
+		defer r.asks.change(func() { r.asks.tried = true })
+	}
 	if first {
 		found, opened, err := r.ask(ctx, b.Digest)
 		if err != nil {
@@ -153,7 +156,6 @@ func (r *repository) putSmall(ctx context.Context, b store.Blob, s *session, ask
 // and PUT.
 func (r *repository) post(ctx context.Context, b store.Blob) error {
 	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return b.Open(ctx, 0) }}
-	defer r.asks.change(func() { r.asks.tried = true })
 	req := r.request(wire.UploadSingle)
 	req.Digest = b.Digest
 	resp, err := r.client.do(ctx, src.call(ctx, call{

@@ -124,7 +124,7 @@ func TestAskFirst(t *testing.T) {
 			name: "it says that it has another", post: turns(answer(201, "", "Docker-Content-Digest", digest.FromString("x").String()), answer(201, "")),
 			asked: []string{ask, single}, how: store.Sent,
 		},
-		{name: "no answer", post: answer(503, ""), asked: []string{ask}, err: store.ErrUnavailable},
+		{name: "no answer", post: answer(503, ""), asked: []string{ask, single}, err: store.ErrUnavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			on := uploads(nil)
