@@ -105,6 +105,9 @@ func (r *repository) remove(ctx context.Context, req wire.Request, a store.Abili
 		r.known.learn(a, store.No, refused(req, e))
 		return fmt.Errorf("%w: %s: %w", store.ErrUnsupported, cannot, e)
 	}
+	if e := statusOf(err, http.StatusNotFound); e != nil && e.maybeDone {
+		return nil // by a try whose answer got lost
+	}
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ type Error struct {
 
 	noToken bool // the token server refused, so that the registry was not asked
 	tooLong bool // it came with a wait that is longer than may be: nothing is tried again
+
+	maybeDone bool // an earlier try may have done what this one was refused
 }
 
 // ErrorInfo is one error of an error answer (distribution-spec "Error codes").
@@ -52,7 +54,7 @@ func newError(resp *http.Response, t *trip, secrets []string) *Error {
 	defer t.mu.Unlock()
 	e := &Error{
 		Method: resp.Request.Method, Status: resp.StatusCode,
-		Note: t.note, Anonymous: t.anonymous, tooLong: t.tooLong,
+		Note: t.note, Anonymous: t.anonymous, tooLong: t.tooLong, maybeDone: t.maybeDone,
 	}
 	// What came before a break or the limit is still worth reading.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))

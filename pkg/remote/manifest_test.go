@@ -230,3 +230,29 @@ func TestUntagOfATagThatStays(t *testing.T) {
 	}
 	s.asked("DELETE manifests/v1", "HEAD manifests/v1")
 }
+
+// A DELETE that was done, and whose answer got lost, is no failure: that there is
+// nothing left to delete is its own work. Where nothing was there, that is told.
+func TestDeleteWhoseAnswerIsLost(t *testing.T) {
+	del := "DELETE blobs/" + dgst.String()
+	gone := answer(404, code("BLOB_UNKNOWN"))
+	hangUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	for name, tc := range map[string]struct {
+		first http.HandlerFunc
+		err   error
+	}{
+		"cut off":         {hangUp, nil},
+		"a gateway fails": {answer(502, ""), nil},
+		"busy":            {answer(503, ""), store.ErrNotFound},
+		"never there":     {gone, store.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, st := newScript(t, Options{Retries: 2}, map[string]http.HandlerFunc{del: turns(tc.first, gone)})
+			err := st.DeleteBlob(t.Context(), store.Descriptor{Digest: dgst, Size: 5})
+			if !errors.Is(err, tc.err) {
+				t.Errorf("got %v, want %v", err, tc.err)
+			}
+		})
+	}
+}

@@ -93,6 +93,7 @@ func (r *retry) RoundTrip(req *http.Request) (*http.Response, error) {
 		if asked > 0 {
 			wait += spread(wait)
 		}
+		trip.unclear(resp)
 		_ = discard(resp)
 		if err := r.sleep(req.Context(), wait); err != nil {
 			return nil, err

@@ -28,6 +28,7 @@ type trip struct {
 	note      string // why no further try was made
 	tooLong   bool   // because the registry asked for a longer wait than may be
 	anonymous bool   // the registry asked for credentials and there were none
+	maybeDone bool   // an earlier try got no clear answer: it may have done what it should
 	source    error  // why the body could not be read on our side
 }
 
@@ -97,6 +98,14 @@ func (t *trip) wontWait(asked time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tooLong = asked > 0
+}
+
+// unclear notes a try that ended in a way which does not tell whether the registry
+// did what it was asked for: without an answer, or with a fault of its own.
+func (t *trip) unclear(resp *http.Response) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maybeDone = t.maybeDone || resp == nil || resp.StatusCode/100 == 5 && resp.StatusCode != http.StatusServiceUnavailable
 }
 
 func (t *trip) lacksCredentials() {
