@@ -4,6 +4,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -27,17 +28,20 @@ func TestNotesLeaveLittleBehind(t *testing.T) {
 		times++
 		note.keep(size, m)
 	}
-	var before, after runtime.MemStats
-	buf := make([]byte, 1<<20)
-	runtime.ReadMemStats(&before)
+	var stats runtime.MemStats
+	buf, each := make([]byte, 1<<20), []uint64{}
 	for range size>>20 - 1 { // the last byte would be refused for the digest
+		runtime.ReadMemStats(&stats)
+		before := stats.TotalAlloc
 		if _, err := io.ReadFull(in, buf); err != nil {
 			t.Fatal(err)
 		}
+		runtime.ReadMemStats(&stats)
+		each = append(each, stats.TotalAlloc-before)
 	}
-	runtime.ReadMemStats(&after)
-	if each := (after.TotalAlloc - before.TotalAlloc) / uint64(max(times, 1)); times < 200 || each > 2000 {
-		t.Errorf("noted %d times, with %d bytes each", times, each)
+	slices.Sort(each) // the race detector throws some buffers away
+	if middle := each[len(each)/2]; times < 200 || middle > 2000 {
+		t.Errorf("noted %d times, with %d bytes for half of them", times, middle)
 	}
 }
 

@@ -208,11 +208,14 @@ type errReader struct{ err error }
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestStall(t *testing.T) {
-	const stall = 100 * time.Millisecond
+	const (
+		stall = 100 * time.Millisecond
+		sure  = 10 * stall // which a busy machine does not take for nothing
+	)
 	block := func(r *http.Request) {
 		select {
 		case <-r.Context().Done():
-		case <-time.After(time.Second):
+		case <-time.After(5 * sure):
 		}
 	}
 	t.Run("before the headers", func(t *testing.T) {
@@ -254,9 +257,9 @@ func TestStall(t *testing.T) {
 		t.Parallel()
 		s := hear(t, false, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			time.Sleep(5 * stall)
+			time.Sleep(2 * sure)
 		})
-		c, _ := clientOf(t, s, Options{Stall: stall, Commit: 100 * stall, Retries: -1})
+		c, _ := clientOf(t, s, Options{Stall: sure, Commit: 100 * sure, Retries: -1})
 		must(t, c, put("a", "hello"))
 		must(t, c, call{Request: wire.Request{Kind: wire.UploadFinish, Repo: "a", Session: "1", Digest: dgst}}) // its bytes came before
 		for _, call := range []call{get("a"), {Request: wire.Request{Kind: wire.UploadStart, Repo: "a"}}} {
@@ -271,9 +274,9 @@ func TestStall(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			block(r)
 		})
-		c, waits := clientOf(t, s, Options{Stall: stall / 2, Commit: stall})
+		c, waits := clientOf(t, s, Options{Stall: sure, Commit: 2 * sure})
 		err := fails(t, c, put("a", "hello"))
-		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "no byte for 100ms") || len(*waits) != silentTries {
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "no byte for 2s") || len(*waits) != silentTries {
 			t.Errorf("%v after %d further tries", err, len(*waits))
 		}
 	})
@@ -281,18 +284,18 @@ func TestStall(t *testing.T) {
 		t.Parallel()
 		s := hear(t, false, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			for range 5 {
-				time.Sleep(stall)
+			for range 4 {
+				time.Sleep(sure / 3)
 				_, _ = io.WriteString(w, "x")
 				_ = http.NewResponseController(w).Flush()
 			}
 		})
-		c, _ := clientOf(t, s, Options{Stall: 4 * stall, Retries: -1})
+		c, _ := clientOf(t, s, Options{Stall: sure, Retries: -1})
 		call := put("a", "hello")
 		call.Body = func() (io.ReadCloser, error) {
-			return io.NopCloser(&slow{strings.NewReader("hello"), 5 * stall}), nil // ours to be slow
+			return io.NopCloser(&slow{strings.NewReader("hello"), 3 * sure / 2}), nil // ours to be slow
 		}
-		if got := must(t, c, call); got != "xxxxx" {
+		if got := must(t, c, call); got != "xxxx" {
 			t.Errorf("got %q", got)
 		}
 	})
