@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -73,6 +74,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("%v; STET_SOAK_SEED=%d", length, seed)
+	takeInterrupts(t)
 	layouts := filepath.Join(t.TempDir(), "served")
 	memory, directory := serveProcess(t), serveProcess(t, layouts)
 	s := &soak{
@@ -110,6 +112,18 @@ func TestSoak(t *testing.T) {
 	checkWorkDirs(t, layouts)
 	s.checkMemory()
 	t.Log(s.table())
+}
+
+// takeInterrupts gives processes that are started a SIGINT that ends them from their
+// first moment on: in the background of a shell they would not hear it before
+// they ask for it.
+func takeInterrupts(t *testing.T) {
+	if !signal.Ignored(os.Interrupt) {
+		return
+	}
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, os.Interrupt)
+	t.Cleanup(func() { signal.Stop(heard) })
 }
 
 // slot is a number that changes as time goes on.
