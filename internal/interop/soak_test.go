@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -107,6 +108,13 @@ func TestSoak(t *testing.T) {
 	for _, w := range workers {
 		w.checkLeft()
 	}
+	open := 0
+	eachIn(t, layouts, func(name string, _ fs.DirEntry) {
+		if strings.HasPrefix(filepath.Base(name), "ingest-") {
+			open++
+		}
+	})
+	t.Logf("serve over a directory holds %d uploads open that nobody ended", open)
 	memory.stop()
 	directory.stop()
 	checkWorkDirs(t, layouts)
