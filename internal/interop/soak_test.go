@@ -2,8 +2,10 @@ package interop
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -73,6 +75,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("%v; STET_SOAK_SEED=%d", length, seed)
+	takeInterrupts(t)
 	layouts := filepath.Join(t.TempDir(), "served")
 	memory, directory := serveProcess(t), serveProcess(t, layouts)
 	s := &soak{
@@ -105,11 +108,30 @@ func TestSoak(t *testing.T) {
 	for _, w := range workers {
 		w.checkLeft()
 	}
+	open := 0
+	eachIn(t, layouts, func(name string, _ fs.DirEntry) {
+		if strings.HasPrefix(filepath.Base(name), "ingest-") {
+			open++
+		}
+	})
+	t.Logf("serve over a directory holds %d uploads open that nobody ended", open)
 	memory.stop()
 	directory.stop()
 	checkWorkDirs(t, layouts)
 	s.checkMemory()
 	t.Log(s.table())
+}
+
+// takeInterrupts gives processes that are started a SIGINT that ends them from their
+// first moment on: in the background of a shell they would not hear it before
+// they ask for it.
+func takeInterrupts(t *testing.T) {
+	if !signal.Ignored(os.Interrupt) {
+		return
+	}
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, os.Interrupt)
+	t.Cleanup(func() { signal.Stop(heard) })
 }
 
 // slot is a number that changes as time goes on.

@@ -346,6 +346,9 @@ func (s *soak) checkMemory() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.resident)) {
 		first, last := mean(s.resident[name], w, 2*w), mean(s.resident[name], s.length-w, s.length)
+		for at := s.length / 6; at < s.length; at += s.length / 6 { // how it grew, if it did
+			s.t.Logf("%-16s %5.1f MiB around %v", name, mib(mean(s.resident[name], at-w/2, at+w/2)), at)
+		}
 		s.t.Logf("%-16s %5.1f MiB on average in %v after as long a time, %5.1f in the last", name, mib(first), w, mib(last))
 		if strings.Contains(name, "directory") && float64(last) > soakGrowth*float64(first)+soakNoise {
 			s.t.Errorf("the memory of %s grew from %d to %d KiB", name, first>>10, last>>10)

@@ -345,7 +345,7 @@ func (w *worker) exec(k *work, faults bool) ended {
 	if at := sent.Load(); at == 0 {
 		e.signal = nil
 	} else if late := time.Since(time.Unix(0, at)); late > maxLinger {
-		w.s.t.Errorf("stet %s went on for %v after the signal %v", strings.Join(k.args, " "), late, e.signal)
+		w.s.t.Errorf("stet %s went on for %v after the signal %v, to exit %d\n%s", strings.Join(k.args, " "), late, e.signal, cmd.ProcessState.ExitCode(), stderr.String())
 	}
 	e.stdout, e.stderr, e.code = stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 	if ctx.Err() != nil {

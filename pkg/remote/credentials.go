@@ -186,20 +186,26 @@ func lookUp(entries map[string]types.AuthConfig, host, repo string) Credential {
 }
 
 // normalKey is a key of a file as host[:port][/path]: without the scheme and
-// API version of docker's older keys, and with one name for Docker Hub.
+// API version of docker's older keys, and with one name for Docker Hub. The
+// normal form of a normal key is the same: what was stored under it is found.
 func normalKey(key string) string {
-	for _, scheme := range []string{"https://", "http://"} {
-		key = strings.TrimPrefix(key, scheme)
+	for {
+		next := strings.TrimRight(key, "/")
+		for _, scheme := range []string{"https://", "http://"} {
+			next = strings.TrimPrefix(next, scheme)
+		}
+		for _, version := range []string{"/v1", "/v2"} {
+			next = strings.TrimSuffix(next, version)
+		}
+		host, path, ok := strings.Cut(next, "/")
+		if next = normalHost(host); ok {
+			next += "/" + path
+		}
+		if next == key {
+			return key
+		}
+		key = next
 	}
-	key = strings.TrimSuffix(key, "/")
-	for _, version := range []string{"/v1", "/v2"} {
-		key = strings.TrimSuffix(key, version)
-	}
-	host, path, ok := strings.Cut(key, "/")
-	if host = normalHost(host); ok {
-		return host + "/" + path
-	}
-	return host
 }
 
 func normalHost(host string) string {

@@ -46,6 +46,9 @@ func FuzzDockerConfig(f *testing.F) {
 	f.Add([]byte(`{"auths":null,"Auths":{"a":{}}}`), "index.docker.io")
 	f.Add([]byte("\xef\xbb\xbf{}"), "a")
 	f.Add([]byte(`{"auths":{"a":{"auth":"="}}} {}`), "a")
+	f.Add([]byte(" "), "//")
+	f.Add([]byte("{}"), "reg.example/team/v1/v2/")
+	f.Add([]byte("{}"), "http://HTTPS://Reg.example")
 	f.Fuzz(func(t *testing.T, raw []byte, key string) {
 		if key = normalKey(key); !utf8.ValidString(key) {
 			return // no reference has such a host
