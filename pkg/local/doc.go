@@ -17,8 +17,9 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// copyBuffer is how many bytes of a blob are in memory at a time.
-const copyBuffer = 128 << 10
+// copyBuffer is how many bytes of a blob are in memory at a time. A server has one
+// for each upload that is open, also where its client is long gone.
+const copyBuffer = 32 << 10
 
 // maxManifest bounds what is read as a manifest. Registries stop at 4 MiB
 // (distribution-spec, "Pushing Manifests"); a layout may hold larger ones, but
