@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,20 +26,31 @@ func TestBeyondManyLargeManifests(t *testing.T) {
 	t.Parallel()
 	s := newShelf()
 	root := s.artifact(nil, "v1")
-	lists := map[string]int64{"as-named": 4 << 20, "larger": 100}
+	large := func(i int) []byte {
+		return []byte(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"n":"%02d","x":"%s"}`, imageType, i, strings.Repeat("x", 4<<20-200)))
+	}
+	lists, numbers := map[string]int64{"as-named": int64(len(large(0))), "larger": 100}, map[string]int{}
+	all := make([]store.Descriptor, 64)
+	for i := range all {
+		all[i] = store.Descriptor{MediaType: imageType, Digest: digest.FromBytes(large(i))}
+		numbers[all[i].Digest.Encoded()] = i
+	}
 	for tag, size := range lists {
-		children := make([]store.Descriptor, 64)
+		children := slices.Clone(all)
 		for i := range children {
-			children[i] = store.Descriptor{MediaType: imageType, Digest: digest.FromString(fmt.Sprint(tag, i)), Size: size}
+			if children[i].Size = size; tag == "larger" {
+				children[i].Digest = digest.FromString(fmt.Sprint(tag, i))
+				numbers[children[i].Digest.Encoded()] = i
+			}
 		}
 		s.index(children, tag)
 		s.set("/v2/app/referrers/"+root.Digest.String(), item{indexType, []byte(indexOf(children...)), ""})
 	}
-	large := []byte(`{"schemaVersion":2,"mediaType":"` + imageType + `","x":"` + strings.Repeat("x", 4<<20-200) + `"}`)
 	h := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
-		if _, digest, _ := strings.Cut(r.URL.Path, "/manifests/sha256:"); digest != "" && s.lacks(r.URL.Path) {
+		_, name, _ := strings.Cut(r.URL.Path, "/manifests/sha256:")
+		if i, is := numbers[name]; is {
 			w.Header().Set("Content-Type", imageType)
-			w.Write(large)
+			w.Write(large(i))
 			return
 		}
 		s.ServeHTTP(w, r)

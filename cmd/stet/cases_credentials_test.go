@@ -165,8 +165,8 @@ func TestCase49CredentialHelper(t *testing.T) {
 			}
 			o := d.stet("pull", h.Name()+"/app:v1")
 			o.fails(4).says("docker-credential-").never("\x1b", "secret-49")
-			if len(o.Stderr) > 2000 {
-				t.Errorf("%s\nsays too much", o)
+			if o.Took > 30*time.Second || len(o.Stderr) > 2000 {
+				t.Errorf("%s\ntook too long, or says too much", o)
 			}
 			h.without("Authorization")
 			d.leftAlone()

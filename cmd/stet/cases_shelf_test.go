@@ -35,14 +35,6 @@ func (s *shelf) set(path string, i item) {
 	s.items[path] = i
 }
 
-// lacks says whether nothing was put there.
-func (s *shelf) lacks(path string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.items[path]
-	return !ok
-}
-
 // blob puts a blob into the repository app.
 func (s *shelf) blob(raw string) store.Descriptor {
 	d := store.Descriptor{MediaType: octetsType, Digest: digest.FromString(raw), Size: int64(len(raw))}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -137,19 +138,50 @@ func TestCase85Controls(t *testing.T) {
 	})
 	at := h.Name()
 	for _, args := range [][]string{
-		{"pull", at + "/app:titles"}, {"pull", "-o", "types", at + "/app:types"}, {"pull", "--debug", at + "/app:titles"},
-		{"pull", "--allow-path-traversal", at + "/app:titles"}, {"pull", "--progress", "plain", at + "/app:about"},
-		{"cp", at + "/app:titles", "oci:lay:titles"}, {"cp", at + "/app:about", "oci:lay:about"}, {"cp", "-r", at + "/app:types", "oci:lay:types"},
-		{"discover", at + "/app:types"}, {"discover", "--format", "table", at + "/app:types"}, {"discover", "--format", "mermaid", at + "/app:types"}, {"discover", "--format", "dot", at + "/app:types"},
-		{"discover", "-v", at + "/app:types"}, {"discover", at + "/app:index"},
-		{"verify", at + "/app:titles"}, {"verify", "-r", at + "/app:types"}, {"diff", at + "/app:titles", at + "/app:types"}, {"diff", at + "/app:about", at + "/app:types"},
-		{"manifest", "validate", at + "/app:about"}, {"manifest", "fetch", "-o", "m.json", at + "/app:kind"}, {"pull", at + "/app:kind"},
-		{"repo", "tags", at + "/app"}, {"repo", "tags", "--details", at + "/app"}, {"repo", "ls", at}, {"repo", "ls", at + "/"},
-		{"cp", "--all-tags", at + "/app", "oci:all"}, {"resolve", at + "/deny:v1"}, {"pull", at + "/fault:v1"}, {"pull", at + "/text:v1"}, {"resolve", at + "/challenge:v1"},
-		{"manifest", "fetch", at + "/type:v1"}, {"resolve", at + "/digest:v1"}, {"manifest", "fetch", at + "/moved:v1"}, {"probe", at + "/deny"}, {"probe", at + "/app"},
+		{"pull", at + "/app:titles"},
+		{"pull", "-o", "types", at + "/app:types"},
+		{"pull", "--debug", at + "/app:titles"},
+		{"pull", "--allow-path-traversal", at + "/app:titles"},
+		{"pull", "--progress", "plain", at + "/app:about"},
+		{"cp", at + "/app:titles", "oci:lay:titles"},
+		{"cp", at + "/app:about", "oci:lay:about"},
+		{"cp", "-r", at + "/app:types", "oci:lay:types"},
+		{"discover", at + "/app:types"},
+		{"discover", "--format", "table", at + "/app:types"},
+		{"discover", "--format", "mermaid", at + "/app:types"},
+		{"discover", "--format", "dot", at + "/app:types"},
+		{"discover", "-v", at + "/app:types"},
+		{"discover", at + "/app:index"},
+		{"verify", at + "/app:titles"},
+		{"verify", "-r", at + "/app:types"},
+		{"diff", at + "/app:titles", at + "/app:types"},
+		{"diff", at + "/app:about", at + "/app:types"},
+		{"manifest", "validate", at + "/app:about"},
+		{"manifest", "fetch", "-o", "m.json", at + "/app:kind"},
+		{"pull", at + "/app:kind"},
+		{"repo", "tags", at + "/app"},
+		{"repo", "tags", "--details", at + "/app"},
+		{"repo", "ls", at},
+		{"repo", "ls", at + "/"},
+		{"cp", "--all-tags", at + "/app", "oci:all"},
+		{"resolve", at + "/deny:v1"},
+		{"pull", at + "/fault:v1"},
+		{"pull", at + "/text:v1"},
+		{"resolve", at + "/challenge:v1"},
+		{"manifest", "fetch", at + "/type:v1"},
+		{"resolve", at + "/digest:v1"},
+		{"manifest", "fetch", at + "/moved:v1"},
+		{"probe", at + "/deny"},
+		{"probe", at + "/app"},
 		{"pull", "--format", "go-template={{range .files}}{{.mediaType}}{{end}}", "-o", "t", at + "/app:types"},
-		{"convert", "--to", "image", at + "/app:about", "--dry-run"}, {"blob", "fetch", "--descriptor", at + "/app@" + layer.Digest.String()},
-		{"backup", "-o", "b.tar", at + "/app:titles"}, {"pull", evil}, {"pull", at + "/app:" + evil}, {"push", at + "/app:v1", evil}, {evil}, {"pull", "--" + evil},
+		{"convert", "--to", "image", at + "/app:about", "--dry-run"},
+		{"blob", "fetch", "--descriptor", at + "/app@" + layer.Digest.String()},
+		{"backup", "-o", "b.tar", at + "/app:titles"},
+		{"pull", evil},
+		{"pull", at + "/app:" + evil},
+		{"push", at + "/app:v1", evil},
+		{evil},
+		{"pull", "--" + evil},
 	} {
 		t.Run(fmt.Sprintf("%.60q", strings.ReplaceAll(strings.Join(args, " "), at, "HOST")), func(t *testing.T) {
 			t.Parallel()
@@ -180,10 +212,9 @@ func TestCase86Warning(t *testing.T) {
 	t.Parallel()
 	s := shelved()
 	warned := func(value func(n int) []string) *hostile {
-		n := 0
+		var n atomic.Int64
 		return newHostile(t, func(w http.ResponseWriter, r *http.Request) {
-			n++
-			for _, v := range value(n) {
+			for _, v := range value(int(n.Add(1))) {
 				w.Header().Add("Warning", v)
 			}
 			s.ServeHTTP(w, r)
@@ -225,15 +256,14 @@ func TestCase86Warning(t *testing.T) {
 		})
 	}
 	// Another one with each of many answers.
-	count := 0
-	h = newHostile(t, tagPages(func(last string) (string, string) {
-		count++
+	var pages atomic.Int64
+	tags := tagPages(func(last string) (string, string) {
+		count := pages.Add(1)
 		return fmt.Sprintf(`{"tags":["t%04d"]}`, count), map[bool]string{true: fmt.Sprintf("/v2/app/tags/list?last=%d", count)}[count < 500]
-	}))
-	handler := h.Server.Config.Handler
-	h.Server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	})
+	h = newHostile(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Warning", fmt.Sprintf(`299 - "answer %s"`, r.URL.RawQuery))
-		handler.ServeHTTP(w, r)
+		tags(w, r)
 	})
 	o = d.stet(quick("repo", "tags", h.Name()+"/app")...).ok()
 	if n := strings.Count(o.Stderr, "\n"); n > 100 || strings.Count(o.Stdout, "\n") != 500 {
@@ -252,11 +282,31 @@ func TestCase87Stdout(t *testing.T) {
 	d.subject(h)
 	ref := h.Name() + "/app:v1"
 	for _, args := range [][]string{
-		{"resolve", ref}, {"repo", "tags", h.Name() + "/app"}, {"repo", "ls", h.Name()}, {"manifest", "fetch", ref}, {"manifest", "fetch-config", ref}, {"discover", ref},
-		{"pull", ref}, {"pull", "-o", "-", ref}, {"pull", "--format", "json", ref}, {"push", h.Name() + "/app:v2", "a.txt"}, {"push", "--format", "json", h.Name() + "/app:v3", "a.txt"},
-		{"push", "--dry-run", h.Name() + "/app:v4", "a.txt"}, {"cp", ref, "oci:lay:v1"}, {"tag", ref, "v9"}, {"verify", ref}, {"probe", h.Name() + "/app"}, {"diff", ref, ref},
-		{"manifest", "validate", ref}, {"version"}, {"completion", "bash"}, {"help"}, {"pull", "--help"}, {"attach", "--artifact-type", "a/b", ref, "a.txt"},
-		{"backup", "-o", "b.tar", ref}, {"convert", "--to", "image", "--dry-run", ref},
+		{"resolve", ref},
+		{"repo", "tags", h.Name() + "/app"},
+		{"repo", "ls", h.Name()},
+		{"manifest", "fetch", ref},
+		{"manifest", "fetch-config", ref},
+		{"discover", ref},
+		{"pull", ref},
+		{"pull", "-o", "-", ref},
+		{"pull", "--format", "json", ref},
+		{"push", h.Name() + "/app:v2", "a.txt"},
+		{"push", "--format", "json", h.Name() + "/app:v3", "a.txt"},
+		{"push", "--dry-run", h.Name() + "/app:v4", "a.txt"},
+		{"cp", ref, "oci:lay:v1"},
+		{"tag", ref, "v9"},
+		{"verify", ref},
+		{"probe", h.Name() + "/app"},
+		{"diff", ref, ref},
+		{"manifest", "validate", ref},
+		{"version"},
+		{"completion", "bash"},
+		{"help"},
+		{"pull", "--help"},
+		{"attach", "--artifact-type", "a/b", ref, "a.txt"},
+		{"backup", "-o", "b.tar", ref},
+		{"convert", "--to", "image", "--dry-run", ref},
 	} {
 		// One that is closed cannot be told from /dev/null, which Go puts there.
 		t.Run(strings.Join(args[:1], " ")+fmt.Sprint(len(args)), func(t *testing.T) {
