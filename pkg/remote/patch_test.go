@@ -44,7 +44,9 @@ func newCutter(t *testing.T, q serve.Quirks, cuts ...int64) (*cutter, store.Stor
 func startCutter(t *testing.T, q serve.Quirks, cuts ...int64) *cutter {
 	t.Helper()
 	q.Sparse = true
-	c := &cutter{next: serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: q}), cuts: cuts, count: map[string]int{}}
+	registry := serve.New(local.NewMemoryRegistry(), serve.Options{Quirks: q})
+	t.Cleanup(func() { _ = registry.Close() }) // with uploads that broke off, which it keeps in memory
+	c := &cutter{next: registry, cuts: cuts, count: map[string]int{}}
 	srv := httptest.NewUnstartedServer(c)
 	srv.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, conn)
