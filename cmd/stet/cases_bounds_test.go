@@ -147,8 +147,7 @@ func TestCase24Endless(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			pages := 0
-			var h *hostile
-			h = newHostile(t, func(w http.ResponseWriter, r *http.Request) {
+			h := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case !strings.HasSuffix(r.URL.Path, c.path) || r.Method == http.MethodHead:
 					s.ServeHTTP(w, r)
@@ -206,8 +205,7 @@ func TestCase24EndlessToken(t *testing.T) {
 // challenging is a registry that wants a token for all it has, which it takes
 // from realm, by default its own /token.
 func challenging(t *testing.T, realm string, token http.HandlerFunc) *hostile {
-	var h *hostile
-	h = newHostile(t, func(w http.ResponseWriter, r *http.Request) {
+	h := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/token" {
 			token(w, r)
 			return

@@ -54,8 +54,7 @@ func (h *hostile) noSecrets() {
 func TestCase26LayerURLs(t *testing.T) {
 	t.Parallel()
 	for _, challenge := range []string{`Basic realm="other"`, `Bearer realm="http://REALM/token",service="x"`} {
-		var other *hostile
-		other = newHostile(t, func(w http.ResponseWriter, r *http.Request) {
+		other := newHostile(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
 				io.WriteString(w, `{"token":"tok"}`)
 				return
