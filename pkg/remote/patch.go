@@ -32,6 +32,7 @@ type patching struct {
 	resumed   bool // the session was gone on with
 	doubt     bool // the registry went on, and came to no good end: from zero only
 	inherited bool // the session is of another process: nothing about it is sure
+	lost      bool // a session was gone before it had anything
 	note      *noted
 }
 
@@ -128,6 +129,10 @@ func (p *patching) mayGoOn(ctx context.Context, err error) bool {
 		return mayTryAgain(ctx, err)
 	}
 	choice, _ := chooseChunked(err, p.blob.Digest != "")
+	if !p.lost && statusOf(err, http.StatusNotFound) != nil {
+		// A session gets lost now and then. That there is no PATCH shows in a second.
+		choice, p.lost = "", true
+	}
 	return choice == "" && mayTryAgain(ctx, err)
 }
 
