@@ -80,7 +80,11 @@ func (p *patching) recall(ctx context.Context) {
 	n, err := p.progress(ctx)
 	if err != nil || n > rec.Size {
 		p.s = given
-		p.note.forget()
+		if outside(err) || ctx.Err() != nil {
+			p.note.aside()
+		} else {
+			p.note.forget()
+		}
 		return
 	}
 	p.cancel(ctx, given)
@@ -214,6 +218,14 @@ func (e *noted) forget() {
 	defer e.mu.Unlock()
 	e.rec, e.saved = record{}, false
 	_ = os.Remove(e.path)
+}
+
+// aside leaves what was noted for another process, until something newer is: the
+// registry was not to be asked about it now.
+func (e *noted) aside() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rec = record{}
 }
 
 // end gives the entry back, and says whether it stays for another process.

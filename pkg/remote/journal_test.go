@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/serve"
 	"github.com/stet-oci/stet/pkg/store"
+	"github.com/stet-oci/stet/pkg/store/storetest"
 )
 
 // thirtyMiB is long enough for 5 % of it to be more than what lies in buffers.
@@ -63,6 +66,89 @@ func TestNextProcessGoesOn(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who is not allowed to go on, because a login has run out, may be later: nothing
+// that was sent is lost, also where it is tried again before.
+func TestGoesOnAfterLogin(t *testing.T) {
+	big := thirtyMiB()
+	reads := func(method string) bool { return method == "GET" || method == "HEAD" }
+	for _, status := range []int{401, 403} {
+		for kind, b := range map[string]store.Blob{"named": big, "unnamed": nameless(big, big.Size)} {
+			for way, allowed := range map[string]func(method string) bool{
+				"":              func(string) bool { return false },
+				", but to read": reads,
+			} {
+				t.Run(fmt.Sprint(status, " ", kind, way), func(t *testing.T) {
+					t.Parallel()
+					c, dir := startCutter(t, serve.Quirks{}), t.TempDir()
+					opts := remote.Options{Retries: 3, CacheDir: dir, ChunkSize: 20 << 20}
+					fails := func(deny func(method string, nth int) bool) {
+						t.Helper()
+						c.deny = func(method string, nth int) int {
+							if deny(method, nth) {
+								return status
+							}
+							return 0
+						}
+						_, err := c.open(t, opts).PutBlob(t.Context(), b)
+						if !errors.Is(err, store.ErrDenied) && !errors.Is(err, store.ErrUnauthorized) {
+							t.Fatalf("got %v", err)
+						}
+					}
+					if b.Digest != "" {
+						fails(func(method string, nth int) bool { return method == "PATCH" && nth == 2 })
+					} else { // which chunks of a size are not for
+						c.cuts = []int64{20 << 20}
+						dir = cutOff(t, c, b)
+					}
+					opts = remote.Options{Retries: 3, CacheDir: dir}
+					fails(func(method string, _ int) bool { return !allowed(method) })
+					if c.deny = nil; c.count["DELETE"] > 0 {
+						t.Errorf("the upload was given up: %v", c.count)
+					}
+					put, err := c.open(t, opts).PutBlob(t.Context(), b)
+					if err != nil || put.Digest != big.Digest || c.came > big.Size*105/100 {
+						t.Errorf("got %+v, %v; %d bytes came of %d", put, err, c.came, big.Size)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A source that cannot be read any more may come back; what the registry refused
+// for what it is does not.
+func TestWhatEndsAnUpload(t *testing.T) {
+	big := thirtyMiB()
+	broken := storetest.Broken(big, 20<<20, &fs.PathError{Op: "read", Path: "big", Err: errors.New("no such device")})
+	for name, tc := range map[string]struct {
+		blob  store.Blob
+		deny  int
+		stays bool
+	}{
+		"the source breaks":      {blob: broken, stays: true},
+		"the content is refused": {blob: big, deny: 400},
+		"the content is other":   {blob: storetest.Broken(big, 20<<20, io.EOF)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := startCutter(t, serve.Quirks{})
+			c.deny = func(method string, _ int) int {
+				if method == "PUT" {
+					return tc.deny
+				}
+				return 0
+			}
+			dir := t.TempDir()
+			if _, err := c.open(t, remote.Options{Retries: 3, CacheDir: dir}).PutBlob(t.Context(), tc.blob); err == nil {
+				t.Fatal("it went through")
+			}
+			if stays := c.count["DELETE"] == 0 && len(notes(t, dir)) > 0; stays != tc.stays {
+				t.Errorf("the upload stays: %v; %v", stays, c.count)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *s
 		if err == nil {
 			return d, nil
 		}
-		if p.inherited && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+		if p.inherited && ctx.Err() == nil && !outside(err) {
 			p.restart(ctx)
 			furthest = 0
 			continue
@@ -109,13 +110,22 @@ func (p *patching) leave(ctx context.Context, err error) {
 		p.in.stop()
 		p.in.Close()
 	}
-	stays := err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable))
+	stays := err != nil && (ctx.Err() != nil || outside(err))
 	if p.note.end(stays) {
 		return
 	}
 	if err != nil {
 		p.cancel(ctx, p.s)
 	}
+}
+
+// outside says that err is not about the upload or its content, but about the way to
+// the registry, about who asks, or about the disk that the content is read from: when
+// that is mended, the upload can be gone on with.
+func outside(err error) bool {
+	var disk *fs.PathError
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnauthorized) ||
+		errors.Is(err, store.ErrDenied) || errors.As(err, &disk)
 }
 
 // mayGoOn says whether the upload may succeed after err, in this session or
