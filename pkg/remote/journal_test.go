@@ -11,9 +11,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/serve"
@@ -273,6 +276,39 @@ func TestNotesAreForOne(t *testing.T) {
 	}
 	if c.came > big.Size*205/100 {
 		t.Errorf("%d bytes came", c.came)
+	}
+}
+
+// What nobody came back for is cleared away, with its locks: but for those that
+// are held, by an upload that takes long, and those of today.
+func TestOldNotesGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, "uploads", name) }
+	if err := os.Mkdir(filepath.Join(dir, "uploads"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held := flock.New(at("held.lock"))
+	if taken, err := held.TryLock(); err != nil || !taken {
+		t.Fatal(taken, err)
+	}
+	defer held.Unlock()
+	for name, days := range map[string]time.Duration{"old": 8, "old.lock": 8, "held.lock": 8, "young": 1, "young.lock": 1} {
+		f, err := os.OpenFile(at(name), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if err := os.Chtimes(at(name), time.Time{}, time.Now().Add(-days*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startCutter(t, serve.Quirks{})
+	if _, err := c.open(t, remote.Options{CacheDir: dir}).PutBlob(t.Context(), fiveMiB()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := notes(t, dir), []string{at("held.lock"), at("young"), at("young.lock")}; !slices.Equal(got, want) {
+		t.Errorf("left are %q, want %q", got, want)
 	}
 }
 
