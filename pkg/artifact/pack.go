@@ -7,7 +7,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stet-oci/stet/pkg/store"
 
@@ -139,17 +142,38 @@ func (p *Package) addConfig(r PackRequest) error {
 	return nil
 }
 
+// hashesAtOnce is the least number of files that are read at once for their
+// digests: one waits for the disk while another is hashed.
+const hashesAtOnce = 2
+
 // Hash reads every blob and gives the descriptors that a store would report,
-// without storing anything. sink hears how far it is.
+// without storing anything. sink hears how far it is. Files are read beside each
+// other; directories are packed one by one, each of them on all cores.
 func (p *Package) Hash(ctx context.Context, sink store.Sink) ([]store.Descriptor, error) {
 	descs := make([]store.Descriptor, len(p.Blobs))
-	for i, b := range p.Blobs {
-		var err error
-		if descs[i], err = store.HashBlob(ctx, b, sink); err != nil {
-			return nil, err
+	group, ctx := errgroup.WithContext(ctx)
+	hash := func(i int) (err error) {
+		descs[i], err = store.HashBlob(ctx, p.Blobs[i], sink)
+		return err
+	}
+	group.SetLimit(max(hashesAtOnce, runtime.GOMAXPROCS(0)))
+	group.Go(func() error {
+		for i, l := range p.layers {
+			if l.dir == nil {
+				continue
+			}
+			if err := hash(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, l := range p.layers {
+		if l.dir == nil {
+			group.Go(func() error { return hash(i) })
 		}
 	}
-	return descs, nil
+	return descs, group.Wait()
 }
 
 // artifactManifest is the manifest of image-spec v1.1.0-rc2 artifact.md, which

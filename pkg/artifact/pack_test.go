@@ -262,3 +262,42 @@ func TestPackMemory(t *testing.T) {
 		t.Errorf("64 MiB were read with %d bytes of buffers", used)
 	}
 }
+
+// Files are read beside each other for their digests: one waits for the disk
+// while another is hashed. The order of the descriptors stays that of the blobs.
+func TestHashReadsBeside(t *testing.T) {
+	reading, both := make(chan struct{}, 2), make(chan struct{})
+	request := PackRequest{}
+	for _, name := range []string{"a", "b"} {
+		request.Files = append(request.Files, File{
+			Path: name, Title: name,
+			Content: func(context.Context, int64) (io.ReadCloser, error) {
+				reading <- struct{}{}
+				select {
+				case <-both:
+				case <-time.After(10 * time.Second):
+					return nil, errors.New("the other is not read meanwhile")
+				}
+				return io.NopCloser(strings.NewReader(name)), nil
+			},
+		})
+	}
+	p, err := Pack(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-reading
+		<-reading
+		close(both)
+	}()
+	descs, err := p.Hash(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range []string{"{}", "a", "b"} {
+		if want := store.NewBlob("", []byte(text)).Digest; descs[i].Digest != want {
+			t.Errorf("blob %d is %s, want that of %q", i, descs[i].Digest, text)
+		}
+	}
+}

@@ -23,13 +23,12 @@ type BlobOptions struct {
 func PutBlob(ctx context.Context, b store.Blob, dst store.Store, opts BlobOptions) (store.Put, error) {
 	to := &single{Store: dst, proves: true}
 	m := &mover{dst: to, sink: opts.Events}
-	blobs := []store.Blob{b}
 	if !opts.Once {
-		if err := m.hashLarge(ctx, blobs); err != nil {
+		if err := m.hashLarge(ctx, &b); err != nil {
 			return store.Put{}, err
 		}
 	}
-	_, err := m.put(ctx, blobs[0])
+	_, err := m.put(ctx, b)
 	return to.put, m.withPut(err)
 }
 

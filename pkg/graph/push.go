@@ -44,7 +44,7 @@ const largeBlob = 1 << 20
 // Push sends blobs in parallel, then the manifest made of them, then the tags.
 //
 // Content is read once, while it is sent. Only where a large blob may be there
-// already, because the repository has tags, it is read beforehand for its
+// already, because the repository has tags, it is read just before that for its
 // digest, so that what is there is not sent again.
 func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Result, error) {
 	m := &mover{dst: dst, sink: opts.Events}
@@ -56,7 +56,8 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 		return m.res, err
 	}
 	blobs := slices.Clone(parts.Blobs)
-	if done, err := m.hashFirst(ctx, parts, blobs, opts.Tags); done || err != nil {
+	mayBeThere, done, err := m.hashFirst(ctx, parts, blobs, opts.Tags)
+	if done || err != nil {
 		return m.res, err
 	}
 	m.plan(blobs)
@@ -64,7 +65,12 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	for i, b := range blobs {
 		descs[i] = b.Descriptor
 	}
-	err := spread(ctx, slices.Clone(descs), opts.limit(), func(ctx context.Context, i int) (err error) {
+	err = spread(ctx, slices.Clone(descs), opts.limit(), func(ctx context.Context, i int) (err error) {
+		if mayBeThere {
+			if err := m.hashLarge(ctx, &blobs[i]); err != nil {
+				return err
+			}
+		}
 		descs[i], err = m.put(ctx, blobs[i])
 		return err
 	})
@@ -80,35 +86,35 @@ func Push(ctx context.Context, parts Parts, dst store.Store, opts Options) (Resu
 	return m.res, m.withPut(err)
 }
 
-// hashFirst looks for signs that large content may be there already, and then
-// fills digests into blobs, so that PutBlob asks before it sends. Where the tag
-// names the very same artifact, all is done.
-func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, tags []string) (done bool, err error) {
+// hashFirst looks for signs that large content may be there already: then its
+// digest has to be known before it is put, so that PutBlob asks before it sends.
+// Where the tag names an artifact all digests are filled into blobs, to compare;
+// where it is the very same one, all is done.
+func (m *mover) hashFirst(ctx context.Context, parts Parts, blobs []store.Blob, tags []string) (mayBeThere, done bool, err error) {
 	large := func(b store.Blob) bool {
 		return b.Digest == "" && (b.Size > largeBlob || b.Size < 0 && parts.Hash != nil)
 	}
 	if !slices.ContainsFunc(blobs, large) {
-		return false, nil
+		return false, false, nil
 	}
 	old, err := m.namedNow(ctx, tags)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	switch {
 	case old.Digest != "" && parts.Hash == nil:
-		return false, m.hashLarge(ctx, blobs)
+		return true, false, nil
 	case old.Digest != "":
-		return m.compare(ctx, parts, blobs, old, len(tags))
+		done, err = m.compare(ctx, parts, blobs, old, len(tags))
+		return true, done, err
 	}
 	for _, err := range m.dst.Tags(ctx, "") {
-		if err != nil {
-			return false, nil // there is no repository yet, or nobody may list it
-		}
-		// The repository is in use. What has no size yet is packed while it is
-		// sent; packing it twice would cost more than it could save.
-		return false, m.hashLarge(ctx, blobs)
+		// Without a repository, or where nobody may list it, there is an error. One
+		// with a tag is in use. What has no size yet is packed while it is sent all
+		// the same; packing it twice would cost more than it could save.
+		return err == nil, false, nil
 	}
-	return false, nil
+	return false, false, nil
 }
 
 // namedNow is what the first tag names; the zero Descriptor where it is not
@@ -142,17 +148,15 @@ func (m *mover) compare(ctx context.Context, parts Parts, blobs []store.Blob, ol
 	return true, nil
 }
 
-// hashLarge reads the large blobs of known size for their digests.
-func (m *mover) hashLarge(ctx context.Context, blobs []store.Blob) error {
-	for i, b := range blobs {
-		if b.Digest != "" || b.Size <= largeBlob {
-			continue
-		}
-		d, err := store.HashBlob(ctx, b, m.sink)
-		if err != nil {
-			return fail(Source, "read blob", b.Descriptor, err)
-		}
-		blobs[i].Digest, blobs[i].Size = d.Digest, d.Size
+// hashLarge reads a large blob of known size for its digest.
+func (m *mover) hashLarge(ctx context.Context, b *store.Blob) error {
+	if b.Digest != "" || b.Size <= largeBlob {
+		return nil
 	}
+	d, err := store.HashBlob(ctx, *b, m.sink)
+	if err != nil {
+		return fail(Source, "read blob", b.Descriptor, err)
+	}
+	b.Digest, b.Size = d.Digest, d.Size
 	return nil
 }

@@ -112,3 +112,49 @@ func TestPushThatFailsSetsNoTag(t *testing.T) {
 		t.Errorf("put %v", dst.puts())
 	}
 }
+
+// Where large content may be there already, its digest is asked for before it is
+// sent. The other content need not be read before that: sending begins at once.
+func TestPushHashesWhatComesNext(t *testing.T) {
+	dst := newRecorder()
+	old, _ := parts([]byte("old"))
+	push(t, old, dst, "v1")
+	p, _ := parts(bytes.Repeat([]byte("a"), 3<<20), bytes.Repeat([]byte("b"), 2<<20))
+	for i, b := range p.Blobs {
+		p.Blobs[i].Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			dst.note("read %d", i)
+			return b.Open(ctx, offset)
+		}
+	}
+	dst.log = nil
+	asks := &naming{recorder: dst}
+	if _, err := graph.Push(t.Context(), p, asks, graph.Options{Tags: []string{"v2"}, Concurrency: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var done []string
+	for _, line := range dst.log {
+		if kind, _, _ := strings.Cut(line, " "); kind == "read" || kind == "blob" {
+			done = append(done, strings.TrimSuffix(line[:min(len(line), 6)], " "))
+		}
+	}
+	// Once for the digest, and once to send it.
+	if want := []string{"read 0", "read 0", "blob s", "read 1", "read 1", "blob s"}; !slices.Equal(done, want) {
+		t.Errorf("done %q, want %q", done, want)
+	}
+	if asks.unnamed > 0 {
+		t.Errorf("%d blobs were put without their digests", asks.unnamed)
+	}
+}
+
+// naming counts the blobs that are put without a digest that could be asked for.
+type naming struct {
+	*recorder
+	unnamed int
+}
+
+func (a *naming) PutBlob(ctx context.Context, b store.Blob) (store.Put, error) {
+	if b.Digest == "" {
+		a.unnamed++
+	}
+	return a.recorder.PutBlob(ctx, b)
+}

@@ -22,40 +22,68 @@ const (
 const resumeFrom = 4 << 20
 
 // deliver sends a blob of known digest: in one PUT, a large one in a PATCH that
-// can be gone on with; or in chunks where that is refused for its size or where
-// Options.ChunkSize says so.
-func (r *repository) deliver(ctx context.Context, b store.Blob, s *session) error {
+// can be gone on with; or in chunks where that is refused for its size, or was
+// before, or where Options.ChunkSize says so.
+func (r *repository) deliver(ctx context.Context, b store.Blob, s *session) (err error) {
 	if pinned := r.client.opts.ChunkSize; pinned > 0 && b.Size > pinned {
 		_, err := r.patched(ctx, b, pinned, s)
 		return err
 	}
-	if b.Size > resumeFrom && r.known.of(store.AbilityChunked) != store.No {
-		_, err := r.patched(ctx, b, 0, s)
-		choice, reason := chooseChunked(err, true)
-		if choice == "" {
-			return err
-		}
-		r.known.learn(store.AbilityChunked, store.No, refused(r.request(wire.UploadChunk), statusOf(err)))
-		r.fallback(choice, reason)
-		s = nil
+	if r.needsChunks(b) {
+		_, err := r.inChunks(ctx, b, s, nil)
+		return err
 	}
-	src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
-	err := r.send(ctx, b.Descriptor, src, s)
+	inPatch := b.Size > resumeFrom && r.known.of(store.AbilityChunked) != store.No
+	if inPatch {
+		_, err = r.patched(ctx, b, 0, s)
+		if choice, reason := chooseChunked(err, true); choice == inOne {
+			r.known.learn(store.AbilityChunked, store.No, refused(r.request(wire.UploadChunk), statusOf(err)))
+			r.fallback(choice, reason)
+			inPatch, s = false, nil
+		}
+	}
+	if !inPatch {
+		src := &content{open: func(ctx context.Context) (io.ReadCloser, error) { return store.VerifyBlob(b).Open(ctx, 0) }}
+		err = r.send(ctx, b.Descriptor, src, s)
+	}
 	choice, reason := chooseChunked(err, true)
 	if choice != inChunks || b.Size <= leastChunk {
 		return err
 	}
 	r.fallback(choice, reason)
-	for size := int64(firstChunk); size >= leastChunk; size /= 4 {
+	_, err = r.inChunks(ctx, b, nil, err)
+	return err
+}
+
+// needsChunks says whether the blob is larger than what this registry takes in one
+// request, as far as larger ones have shown.
+func (r *repository) needsChunks(b store.Blob) bool {
+	size := r.chunk.Load()
+	return size > 0 && b.Size > size
+}
+
+// inChunks sends a blob of known size in chunks of the size that was taken before,
+// or else in ever smaller ones until one is: that is kept, so that no other blob
+// is sent to find it out. err is what comes of it where there is no smaller size.
+func (r *repository) inChunks(ctx context.Context, b store.Blob, s *session, err error) (store.Descriptor, error) {
+	size := r.chunk.Load()
+	if size == 0 {
+		size = firstChunk
+	}
+	for d := b.Descriptor; size >= leastChunk; size /= 4 {
 		if size >= b.Size {
 			continue
 		}
-		_, err = r.patched(ctx, b, size, nil)
-		if statusOf(err, http.StatusRequestEntityTooLarge) == nil {
-			return err
+		d, err = r.patched(ctx, b, size, s)
+		if err == nil {
+			r.chunk.Store(size)
 		}
+		if statusOf(err, http.StatusRequestEntityTooLarge) == nil {
+			return d, err
+		}
+		s = nil
 	}
-	return err
+	return store.Descriptor{}, err
 }
 
 // The choices: several PATCHes for a blob that is too large for one request, and
@@ -67,13 +95,13 @@ const (
 	hashFirst = "hash-first"
 )
 
-// chooseChunked decides what follows a PATCH that was refused, or a PUT that was
-// too large; "" is to go on with what there is.
+// chooseChunked decides what follows a PATCH that was refused, or a request that
+// was too large; "" is to go on with what there is.
 func chooseChunked(err error, named bool) (choice, reason string) {
-	if e := statusOf(err, http.StatusRequestEntityTooLarge); e != nil && e.Method == http.MethodPut {
+	if e := statusOf(err, http.StatusRequestEntityTooLarge); e != nil && (e.Method == http.MethodPut || e.Method == http.MethodPatch) {
 		return inChunks, fmt.Sprintf("a request with the whole blob is refused for its size (it answered %d)", e.Status)
 	}
-	e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge,
+	e := statusOf(err, http.StatusNotFound, http.StatusMethodNotAllowed,
 		http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented)
 	switch {
 	case e == nil || e.Method != http.MethodPatch:

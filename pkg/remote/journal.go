@@ -80,7 +80,11 @@ func (p *patching) recall(ctx context.Context) {
 	n, err := p.progress(ctx)
 	if err != nil || n > rec.Size {
 		p.s = given
-		p.note.forget()
+		if outside(err) || ctx.Err() != nil {
+			p.note.aside()
+		} else {
+			p.note.forget()
+		}
 		return
 	}
 	p.cancel(ctx, given)
@@ -126,11 +130,30 @@ func openNoted(dir, key string) *noted {
 	}
 	sum := sha256.Sum256([]byte(key))
 	path := filepath.Join(dir, hex.EncodeToString(sum[:16]))
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if taken, err := lock.TryLock(); err != nil || !taken {
+	lock := tryLock(path + lockSuffix)
+	if lock == nil {
 		return nil
 	}
 	return &noted{path: path, lock: lock}
+}
+
+// lockSuffix ends the name of the lock beside an entry.
+const lockSuffix = ".lock"
+
+// tryLock takes a lock, and gives nil where another process has it, also one that
+// is about to remove it: a lock on a file that nobody else finds keeps nobody out.
+func tryLock(path string) *flock.Flock {
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	if taken, err := lock.TryLock(); err != nil || !taken {
+		return nil
+	}
+	mine, err := lock.Stat()
+	there, lost := os.Stat(path)
+	if err != nil || lost != nil || !os.SameFile(mine, there) {
+		_ = lock.Unlock()
+		return nil
+	}
+	return lock
 }
 
 // load reads the entry, and clears away what nobody came back for.
@@ -153,14 +176,23 @@ func (e *noted) load(now time.Time) (rec record, ok bool) {
 	return rec, true
 }
 
+// clearOld removes old entries, and old locks that nobody holds.
 func clearOld(dir string, now time.Time) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
 	for _, f := range entries {
-		if info, err := f.Info(); err == nil && now.Sub(info.ModTime()) > uploadAge && !strings.HasSuffix(f.Name(), ".lock") {
-			_ = os.Remove(filepath.Join(dir, f.Name()))
+		info, err := f.Info()
+		if err != nil || now.Sub(info.ModTime()) <= uploadAge {
+			continue
+		}
+		path := filepath.Join(dir, f.Name())
+		if !strings.HasSuffix(path, lockSuffix) {
+			_ = os.Remove(path)
+		} else if lock := tryLock(path); lock != nil {
+			_ = os.Remove(path)
+			_ = lock.Unlock()
 		}
 	}
 }
@@ -214,6 +246,14 @@ func (e *noted) forget() {
 	defer e.mu.Unlock()
 	e.rec, e.saved = record{}, false
 	_ = os.Remove(e.path)
+}
+
+// aside leaves what was noted for another process, until something newer is: the
+// registry was not to be asked about it now.
+func (e *noted) aside() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rec = record{}
 }
 
 // end gives the entry back, and says whether it stays for another process.

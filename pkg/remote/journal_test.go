@@ -5,17 +5,23 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/stet-oci/stet/pkg/remote"
 	"github.com/stet-oci/stet/pkg/serve"
 	"github.com/stet-oci/stet/pkg/store"
+	"github.com/stet-oci/stet/pkg/store/storetest"
 )
 
 // thirtyMiB is long enough for 5 % of it to be more than what lies in buffers.
@@ -63,6 +69,89 @@ func TestNextProcessGoesOn(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who is not allowed to go on, because a login has run out, may be later: nothing
+// that was sent is lost, also where it is tried again before.
+func TestGoesOnAfterLogin(t *testing.T) {
+	big := thirtyMiB()
+	reads := func(method string) bool { return method == "GET" || method == "HEAD" }
+	for _, status := range []int{401, 403} {
+		for kind, b := range map[string]store.Blob{"named": big, "unnamed": nameless(big, big.Size)} {
+			for way, allowed := range map[string]func(method string) bool{
+				"":              func(string) bool { return false },
+				", but to read": reads,
+			} {
+				t.Run(fmt.Sprint(status, " ", kind, way), func(t *testing.T) {
+					t.Parallel()
+					c, dir := startCutter(t, serve.Quirks{}), t.TempDir()
+					opts := remote.Options{Retries: 3, CacheDir: dir, ChunkSize: 20 << 20}
+					fails := func(deny func(method string, nth int) bool) {
+						t.Helper()
+						c.deny = func(method string, nth int) int {
+							if deny(method, nth) {
+								return status
+							}
+							return 0
+						}
+						_, err := c.open(t, opts).PutBlob(t.Context(), b)
+						if !errors.Is(err, store.ErrDenied) && !errors.Is(err, store.ErrUnauthorized) {
+							t.Fatalf("got %v", err)
+						}
+					}
+					if b.Digest != "" {
+						fails(func(method string, nth int) bool { return method == "PATCH" && nth == 2 })
+					} else { // which chunks of a size are not for
+						c.cuts = []int64{20 << 20}
+						dir = cutOff(t, c, b)
+					}
+					opts = remote.Options{Retries: 3, CacheDir: dir}
+					fails(func(method string, _ int) bool { return !allowed(method) })
+					if c.deny = nil; c.count["DELETE"] > 0 {
+						t.Errorf("the upload was given up: %v", c.count)
+					}
+					put, err := c.open(t, opts).PutBlob(t.Context(), b)
+					if err != nil || put.Digest != big.Digest || c.came > big.Size*105/100 {
+						t.Errorf("got %+v, %v; %d bytes came of %d", put, err, c.came, big.Size)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A source that cannot be read any more may come back; what the registry refused
+// for what it is does not.
+func TestWhatEndsAnUpload(t *testing.T) {
+	big := thirtyMiB()
+	broken := storetest.Broken(big, 20<<20, &fs.PathError{Op: "read", Path: "big", Err: errors.New("no such device")})
+	for name, tc := range map[string]struct {
+		blob  store.Blob
+		deny  int
+		stays bool
+	}{
+		"the source breaks":      {blob: broken, stays: true},
+		"the content is refused": {blob: big, deny: 400},
+		"the content is other":   {blob: storetest.Broken(big, 20<<20, io.EOF)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := startCutter(t, serve.Quirks{})
+			c.deny = func(method string, _ int) int {
+				if method == "PUT" {
+					return tc.deny
+				}
+				return 0
+			}
+			dir := t.TempDir()
+			if _, err := c.open(t, remote.Options{Retries: 3, CacheDir: dir}).PutBlob(t.Context(), tc.blob); err == nil {
+				t.Fatal("it went through")
+			}
+			if stays := c.count["DELETE"] == 0 && len(notes(t, dir)) > 0; stays != tc.stays {
+				t.Errorf("the upload stays: %v; %v", stays, c.count)
+			}
+		})
 	}
 }
 
@@ -187,6 +276,39 @@ func TestNotesAreForOne(t *testing.T) {
 	}
 	if c.came > big.Size*205/100 {
 		t.Errorf("%d bytes came", c.came)
+	}
+}
+
+// What nobody came back for is cleared away, with its locks: but for those that
+// are held, by an upload that takes long, and those of today.
+func TestOldNotesGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, "uploads", name) }
+	if err := os.Mkdir(filepath.Join(dir, "uploads"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held := flock.New(at("held.lock"))
+	if taken, err := held.TryLock(); err != nil || !taken {
+		t.Fatal(taken, err)
+	}
+	defer held.Unlock()
+	for name, days := range map[string]time.Duration{"old": 8, "old.lock": 8, "held.lock": 8, "young": 1, "young.lock": 1} {
+		f, err := os.OpenFile(at(name), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if err := os.Chtimes(at(name), time.Time{}, time.Now().Add(-days*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startCutter(t, serve.Quirks{})
+	if _, err := c.open(t, remote.Options{CacheDir: dir}).PutBlob(t.Context(), fiveMiB()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := notes(t, dir), []string{at("held.lock"), at("young"), at("young.lock")}; !slices.Equal(got, want) {
+		t.Errorf("left are %q, want %q", got, want)
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
@@ -33,6 +33,7 @@ type patching struct {
 	resumed   bool // the session was gone on with
 	doubt     bool // the registry went on, and came to no good end: from zero only
 	inherited bool // the session is of another process: nothing about it is sure
+	lost      bool // a session was gone before it had anything
 	note      *noted
 }
 
@@ -42,20 +43,26 @@ func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *s
 	p := &patching{repository: r, blob: b, step: step, s: s, marks: newMarks(b.Size)}
 	p.recall(ctx)
 	defer func() { p.leave(ctx, err) }()
-	furthest := p.at
+	furthest, mute := p.at, 0 // and tries that were not answered since
 	for try := 0; ; try++ {
 		var own bool
 		d, own, err = p.once(ctx)
 		if err == nil {
 			return d, nil
 		}
-		if p.inherited && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+		if p.inherited && ctx.Err() == nil && !outside(err) {
 			p.restart(ctx)
 			furthest = 0
 			continue
 		}
 		if own || r.retries() == 0 || !p.mayGoOn(ctx, err) {
 			return store.Descriptor{}, err
+		}
+		if p.at > furthest {
+			mute = 0
+		}
+		if silent(err) {
+			mute++
 		}
 		if d.Digest != "" { // all was sent, and the PUT failed
 			found, lost := r.hasBlob(ctx, d)
@@ -67,11 +74,22 @@ func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *s
 				return d, nil
 			}
 		}
+		if mute > silentTries {
+			return store.Descriptor{}, err
+		}
 		// First the pause: what is still on its way to the registry counts.
 		if err := pause(ctx, try); err != nil {
 			return store.Descriptor{}, err
 		}
-		if p.goOn(ctx, err); p.at > furthest {
+		// One that has said that it has everything, and is silent at the end, would
+		// be as silent had it everything again: it is only asked to end once more.
+		if d.Digest == "" || !silent(err) {
+			n := p.at
+			if p.goOn(ctx, err); p.at > n {
+				mute = 0
+			}
+		}
+		if p.at > furthest {
 			try, furthest = -1, p.at
 		}
 		if try >= r.retries() {
@@ -92,13 +110,22 @@ func (p *patching) leave(ctx context.Context, err error) {
 		p.in.stop()
 		p.in.Close()
 	}
-	stays := err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable))
+	stays := err != nil && (ctx.Err() != nil || outside(err))
 	if p.note.end(stays) {
 		return
 	}
 	if err != nil {
 		p.cancel(ctx, p.s)
 	}
+}
+
+// outside says that err is not about the upload or its content, but about the way to
+// the registry, about who asks, or about the disk that the content is read from: when
+// that is mended, the upload can be gone on with.
+func outside(err error) bool {
+	var disk *fs.PathError
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnauthorized) ||
+		errors.Is(err, store.ErrDenied) || errors.As(err, &disk)
 }
 
 // mayGoOn says whether the upload may succeed after err, in this session or
@@ -112,6 +139,10 @@ func (p *patching) mayGoOn(ctx context.Context, err error) bool {
 		return mayTryAgain(ctx, err)
 	}
 	choice, _ := chooseChunked(err, p.blob.Digest != "")
+	if !p.lost && statusOf(err, http.StatusNotFound) != nil {
+		// A session gets lost now and then. That there is no PATCH shows in a second.
+		choice, p.lost = "", true
+	}
 	return choice == "" && mayTryAgain(ctx, err)
 }
 
@@ -332,52 +363,3 @@ func (p *patching) open(ctx context.Context) error {
 // errOtherContent: the registry has the beginning of one content, and the
 // source now holds another.
 var errOtherContent = fmt.Errorf("%w: another content than at the try before", store.ErrChanged)
-
-// stretch is the body of one PATCH: what is next of some content. The transport
-// reads and closes it in a goroutine of its own; the content stays open.
-type stretch struct {
-	in     *hashing
-	left   int64 // below 0 is all there is
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newStretch(in *hashing, n int64) *stretch {
-	return &stretch{in: in, left: n, closed: make(chan struct{})}
-}
-
-func (b *stretch) Read(p []byte) (int, error) {
-	if b.left == 0 {
-		return 0, io.EOF
-	}
-	if b.left > 0 && b.left < int64(len(p)) {
-		p = p[:b.left]
-	}
-	n, err := b.in.Read(p)
-	if b.left > 0 {
-		b.left -= int64(n)
-	}
-	return n, err
-}
-
-func (b *stretch) Close() error {
-	b.once.Do(func() { close(b.closed) })
-	return nil
-}
-
-// closeAfter closes the content when the transport is done with the body.
-func (b *stretch) closeAfter() {
-	<-b.closed
-	b.in.Close()
-}
-
-// wait waits until the transport is done with the body: it may still be
-// reading when the answer is there (http.RoundTripper).
-func (b *stretch) wait(ctx context.Context) error {
-	select {
-	case <-b.closed:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -26,6 +26,7 @@ type cutter struct {
 	url  string
 	next http.Handler
 	lie  string // instead of what a GET of an upload says in Range
+	deny func(method string, nth int) (status int)
 
 	mu    sync.Mutex
 	cuts  []int64
@@ -82,8 +83,15 @@ func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r.Body = &cutBody{ReadCloser: r.Body, of: c, left: left, conn: r.Context().Value(connKey{}).(net.Conn)}
 	}
-	lie := c.lie
+	lie, refusal := c.lie, 0
+	if c.deny != nil {
+		refusal = c.deny(r.Method, c.count[r.Method])
+	}
 	c.mu.Unlock()
+	if refusal != 0 {
+		w.WriteHeader(refusal)
+		return
+	}
 	if lie != "" && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/uploads/") {
 		w.Header().Set("Range", lie)
 		w.WriteHeader(http.StatusNoContent)

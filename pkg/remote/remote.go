@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -38,6 +39,7 @@ type repository struct {
 	known   knowledge
 	asks    questions     // which way small blobs begin
 	flights flights       // uploads under way and done
+	chunk   atomic.Int64  // bytes of a chunk that was taken after larger requests were refused; 0 is none
 	claims  claims        // blobs that are said to be there
 	lists   lists         // changes to referrers lists under way
 	kinds   kinds         // what was asked about kinds of manifests

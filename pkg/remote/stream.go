@@ -28,9 +28,9 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 		}
 	}
 	hash := r.known.of(store.AbilityChunked) == store.No || r.client.opts.ChunkSize > 0 ||
-		b.Size >= 0 && r.client.homes.hasSize(b.Size)
+		b.Size >= 0 && r.client.homes.hasSize(b.Size) || b.Size < 0 && r.chunk.Load() > 0
 	if !hash {
-		d, err := r.patched(ctx, b, 0, nil)
+		d, err := r.putStream(ctx, b)
 		choice, reason := chooseChunked(err, false)
 		if choice != hashFirst {
 			if err != nil {
@@ -48,6 +48,27 @@ func (r *repository) putUnnamed(ctx context.Context, b store.Blob) (store.Put, e
 		return store.Put{}, err
 	}
 	return r.PutBlob(ctx, b)
+}
+
+// putStream sends a blob and learns its digest by that, in one request, or in
+// chunks where that is too large. Chunks need a size: what has none is read for it.
+func (r *repository) putStream(ctx context.Context, b store.Blob) (store.Descriptor, error) {
+	if r.needsChunks(b) {
+		return r.inChunks(ctx, b, nil, nil)
+	}
+	d, err := r.patched(ctx, b, 0, nil)
+	choice, reason := chooseChunked(err, false)
+	if choice != inChunks {
+		return d, err
+	}
+	r.fallback(choice, reason)
+	if b.Size < 0 {
+		var lost error
+		if b, lost = measure(ctx, b); lost != nil {
+			return store.Descriptor{}, lost
+		}
+	}
+	return r.inChunks(ctx, b, nil, err)
 }
 
 // readSmall reads a blob that may fit into memory; whole says whether it did.

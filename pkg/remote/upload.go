@@ -236,6 +236,7 @@ func (r *repository) start(ctx context.Context, alg digest.Algorithm) (*session,
 // or failed. Whether a failed PUT stored the blob after all is asked first, and
 // before the upload is given up: the registry may still be at work on it.
 func (r *repository) send(ctx context.Context, d store.Descriptor, src *content, s *session) (err error) {
+	mute := 0 // tries that were not answered
 	for try := 0; ; try++ {
 		if s == nil {
 			if s, err = r.start(ctx, d.Digest.Algorithm()); err != nil {
@@ -256,7 +257,10 @@ func (r *repository) send(ctx context.Context, d store.Descriptor, src *content,
 			return lost
 		}
 		s = nil
-		if try >= r.retries() {
+		if silent(err) {
+			mute++
+		}
+		if try >= r.retries() || mute > silentTries {
 			return err
 		}
 		r.client.opts.Events.Emit(store.Event{Kind: store.Retrying, Desc: d, Name: store.NameOf(d), Text: err.Error()})
@@ -343,6 +347,13 @@ func mayTryAgain(ctx context.Context, err error) bool {
 	}
 	return ctx.Err() == nil && (errors.Is(err, store.ErrUnavailable) ||
 		statusOf(err, http.StatusNotFound, http.StatusConflict, http.StatusRequestedRangeNotSatisfiable) != nil)
+}
+
+// silent says that the registry had all of a request and did not answer it, for as
+// long as it may take to store something.
+func silent(err error) bool {
+	var stall *stallError
+	return errors.As(err, &stall) && stall.sent
 }
 
 // retries is how often a whole transfer starts anew.

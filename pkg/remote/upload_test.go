@@ -316,6 +316,14 @@ func TestPutUnnamedBlob(t *testing.T) {
 			asked: []string{post, patch, status, "DELETE blobs/uploads/1", post, patch, put},
 		},
 		{
+			name: "the session is gone", patch: turns(answer(404, code("BLOB_UPLOAD_UNKNOWN")), answer(202, "")), size: smallBlob + 1,
+			asked: []string{post, patch, "DELETE blobs/uploads/1", post, patch, put},
+		},
+		{
+			name: "there is no PATCH", patch: answer(404, ""), size: smallBlob + 1, told: []string{"hash-first"},
+			asked: append([]string{post, patch, "DELETE blobs/uploads/1", post, patch, "DELETE blobs/uploads/1"}, monolithic...),
+		},
+		{
 			name: "PUT fails once", put: turns(answer(502, ""), answer(201, "")), size: smallBlob + 1,
 			asked: []string{post, patch, put, head, status, "DELETE blobs/uploads/1", post, patch, put},
 		},
