@@ -105,7 +105,8 @@ type piece struct {
 // openRanged opens a large blob at an offset in ranges. It gives nil where that
 // is not worth it, or not possible.
 func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset int64) io.ReadCloser {
-	if d.Size-offset < r.client.ranging.from || r.known.of(store.AbilityRanges) == store.No {
+	if d.Size-offset < r.client.ranging.from || r.known.of(store.AbilityRanges) == store.No ||
+		r.client.pace.ranges(r.client.base) == 1 {
 		return nil
 	}
 	buf, ok := r.client.buffers.take()
@@ -130,8 +131,7 @@ func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset 
 	}
 	r.known.learn(store.AbilityRanges, store.Yes, answered(r.blobGet(d), resp, "Content-Range"))
 	b := &ranged{
-		// Who reads may hold a place at this very origin; the buffers bound the ranges.
-		ctx: ctx, repo: r, desc: d, ranges: urgent(ranges), stop: stop, at: offset,
+		ctx: ctx, repo: r, desc: d, ranges: ranges, stop: stop, at: offset,
 		next: first.to, ahead: []*piece{first}, etag: resp.Header.Get("ETag"),
 	}
 	if !sameOrigin(resp.Request.URL, r.client.base) {
@@ -166,7 +166,7 @@ func (r *repository) blobGet(d store.Descriptor) wire.Request {
 // the place that it redirected an earlier request to.
 func (r *repository) getPart(ctx context.Context, d store.Descriptor, from, to int64, via *url.URL) (*http.Response, error) {
 	return r.client.do(ctx, call{
-		Request: r.blobGet(d), Location: via, Expect: to - from,
+		Request: r.blobGet(d), Location: via, Expect: to - from, Part: true,
 		Header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to-1)}},
 		Want:   []int{http.StatusOK, http.StatusPartialContent},
 	})
@@ -234,7 +234,7 @@ func (b *ranged) advance() error {
 	}
 	b.ahead = b.ahead[1:]
 	b.current, b.unread = head, head.buf
-	if len(b.ahead) == 0 && head.to < b.desc.Size && b.fast(head) {
+	if len(b.ahead) == 0 && head.to < b.desc.Size && (b.fast(head) || b.most() == 1) {
 		b.one = &resuming{ctx: b.ctx, repo: b.repo, desc: b.desc, at: head.to}
 		return nil
 	}
@@ -247,9 +247,17 @@ func (b *ranged) fast(p *piece) bool {
 	return float64(p.to-p.from) >= p.took.Seconds()*float64(b.repo.client.ranging.enough)
 }
 
-// askAhead asks for as many ranges as there are buffers.
+// most is how many ranges may be asked for at once where they come from.
+func (b *ranged) most() int {
+	if b.via != nil {
+		return b.repo.client.pace.ranges(b.via)
+	}
+	return b.repo.client.pace.ranges(b.repo.client.base)
+}
+
+// askAhead asks for as many ranges as there may be and are buffers for.
 func (b *ranged) askAhead() {
-	for b.next < b.desc.Size {
+	for most := b.most(); b.next < b.desc.Size && len(b.ahead) < most; {
 		buf, ok := b.repo.client.buffers.take()
 		if !ok {
 			return

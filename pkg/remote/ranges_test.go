@@ -29,7 +29,8 @@ type ranger struct {
 	most   int      // of them at a time
 	hidden bool     // no Range is honoured
 
-	collected int // calls of Collect
+	collected int   // calls of Collect
+	pace      *Pace // of the client; nil adapts
 }
 
 func (s *ranger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -70,7 +71,7 @@ func (s *ranger) blob(t *testing.T, enough int64) store.Blob {
 	t.Cleanup(srv.Close)
 	plain := true
 	st, err := Open(store.Ref{Scheme: store.SchemeRegistry, Host: strings.TrimPrefix(srv.URL, "http://"), Repo: "app"}, Options{
-		PlainHTTP: &plain, Retries: 2, Collect: func() { s.collected++ },
+		PlainHTTP: &plain, Retries: 2, Pace: s.pace, Collect: func() { s.collected++ },
 	})
 	if err != nil {
 		t.Fatal(err)
