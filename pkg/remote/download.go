@@ -74,8 +74,8 @@ func (r *repository) openBlob(ctx context.Context, d store.Descriptor, offset in
 	case offset == d.Size && d.Size > 0:
 		return http.NoBody, nil // a Range behind the last byte is 416
 	}
-	if rc := r.openRanged(ctx, d, offset); rc != nil {
-		return rc, nil
+	if rc, err := r.openRanged(ctx, d, offset); rc != nil || err != nil {
+		return rc, err
 	}
 	rc, skip, err := r.getFrom(ctx, d, offset)
 	if err != nil {

@@ -2,10 +2,12 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
@@ -88,9 +90,11 @@ type ranged struct {
 	done  int      // ranges that were read
 	ahead []*piece // ranges under way and arrived, in order
 
-	via  *url.URL  // where the first range was redirected to; nil is the registry itself
 	etag string    // of the first range: the others must be of the same content
 	one  *resuming // the rest in one stream; nil while ranges are read
+
+	mu  sync.Mutex
+	via *url.URL // where the registry redirected to last; nil is the registry itself
 }
 
 // piece is one range of a blob.
@@ -104,14 +108,14 @@ type piece struct {
 
 // openRanged opens a large blob at an offset in ranges. It gives nil where that
 // is not worth it, or not possible.
-func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset int64) io.ReadCloser {
+func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset int64) (io.ReadCloser, error) {
 	if d.Size-offset < r.client.ranging.from || r.known.of(store.AbilityRanges) == store.No ||
 		r.client.pace.ranges(r.client.base) == 1 {
-		return nil
+		return nil, nil
 	}
 	buf, ok := r.client.buffers.take()
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	ranges, stop := context.WithCancel(ctx)
 	first := newPiece(offset, offset+r.client.ranging.first, buf)
@@ -122,23 +126,37 @@ func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset 
 			r.known.learn(store.AbilityRanges, store.No, answered(r.blobGet(d), resp, "Content-Range"))
 			if resp.StatusCode == http.StatusOK && resp.ContentLength == d.Size {
 				// The whole from its first byte on, which is as good.
-				return &resuming{ctx: ctx, repo: r, desc: d, rc: stopping{resp.Body, stop}, skip: offset, at: offset}
+				return &resuming{ctx: ctx, repo: r, desc: d, rc: stopping{resp.Body, stop}, skip: offset, at: offset}, nil
 			}
 			resp.Body.Close()
 		}
 		stop()
-		return nil // one stream will show what is wrong, if anything is
+		if err != nil && !aboutRange(err) {
+			return nil, err
+		}
+		return nil, nil // one stream will show what is wrong, if anything is
 	}
 	r.known.learn(store.AbilityRanges, store.Yes, answered(r.blobGet(d), resp, "Content-Range"))
 	b := &ranged{
 		ctx: ctx, repo: r, desc: d, ranges: ranges, stop: stop, at: offset,
 		next: first.to, ahead: []*piece{first}, etag: resp.Header.Get("ETag"),
 	}
-	if !sameOrigin(resp.Request.URL, r.client.base) {
-		b.via = resp.Request.URL
-	}
+	b.cameFrom(resp)
 	go b.fill(first, resp)
-	return b
+	return b, nil
+}
+
+// aboutRange says whether the whole may be had although a range was refused. Where
+// nobody answered, or there was too much to do, as many tries were made as may be.
+func aboutRange(err error) bool {
+	refusal := statusOf(err)
+	switch {
+	case refusal == nil, errors.Is(err, store.ErrUnauthorized):
+		return false
+	case refusal.Status == http.StatusInternalServerError: // who stumbles over a Range says this
+		return true
+	}
+	return !errors.Is(err, store.ErrUnavailable)
 }
 
 // stopping is a body that ends the context of its request when it is closed.
@@ -249,8 +267,8 @@ func (b *ranged) fast(p *piece) bool {
 
 // most is how many ranges may be asked for at once where they come from.
 func (b *ranged) most() int {
-	if b.via != nil {
-		return b.repo.client.pace.ranges(b.via)
+	if via := b.place(); via != nil {
+		return b.repo.client.pace.ranges(via)
 	}
 	return b.repo.client.pace.ranges(b.repo.client.base)
 }
@@ -339,9 +357,12 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 // ask asks for a range and takes no other. Where the registry redirects to may
 // be known for a while only: what is refused there is asked for anew.
 func (b *ranged) ask(from, to int64) (*http.Response, error) {
-	resp, err := b.repo.getPart(b.ranges, b.desc, from, to, b.via)
-	if b.via != nil && statusOf(err) != nil {
-		resp, err = b.repo.getPart(b.ranges, b.desc, from, to, nil)
+	via := b.place()
+	resp, err := b.repo.getPart(b.ranges, b.desc, from, to, via)
+	if via != nil && statusOf(err) != nil {
+		if resp, err = b.repo.getPart(b.ranges, b.desc, from, to, nil); err == nil {
+			b.cameFrom(resp)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -351,4 +372,21 @@ func (b *ranged) ask(from, to int64) (*http.Response, error) {
 		return nil, fmt.Errorf("%w: %s did not answer with the range that was asked for", store.ErrRange, b.repo.client.host)
 	}
 	return resp, nil
+}
+
+// cameFrom notes where the registry redirected to, if it did.
+func (b *ranged) cameFrom(resp *http.Response) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.via = nil
+	if !sameOrigin(resp.Request.URL, b.repo.client.base) {
+		b.via = resp.Request.URL
+	}
+}
+
+// place is where ranges are asked for, nil for the registry itself.
+func (b *ranged) place() *url.URL {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.via
 }
