@@ -322,7 +322,8 @@ func (b *ranged) Close() error {
 func (b *ranged) fill(p *piece, resp *http.Response) {
 	defer close(p.arrived)
 	from := p.from
-	for try := 0; ; try++ {
+	var cuts cuts
+	for {
 		if resp == nil {
 			if resp, p.err = b.ask(from, p.to); p.err != nil {
 				return
@@ -330,17 +331,16 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 		}
 		begun := b.repo.client.opts.Now()
 		n, err := io.ReadFull(resp.Body, p.buf[from-p.from:])
-		p.took += b.repo.client.opts.Now().Sub(begun)
+		took := b.repo.client.opts.Now().Sub(begun)
+		p.took += took
 		resp.Body.Close()
 		resp = nil
 		from += int64(n)
 		if from == p.to {
 			return
 		}
-		if n > 0 {
-			try = 0
-		}
-		if b.ranges.Err() != nil || try >= b.repo.retries() {
+		cuts.note(int64(n), took)
+		if b.ranges.Err() != nil || cuts.empty > b.repo.retries() {
 			p.err = broken(err)
 			return
 		}
@@ -348,7 +348,7 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 			Kind: store.Retrying, Desc: b.desc, Name: store.NameOf(b.desc),
 			Text: fmt.Sprintf("the transfer of the bytes %d to %d broke off after %d: %s", p.from, p.to-1, from-p.from, err),
 		})
-		if p.err = pause(b.ranges, try); p.err != nil {
+		if p.err = cuts.wait(b.ranges); p.err != nil {
 			return
 		}
 	}
