@@ -228,12 +228,12 @@ func (p *partial) commit(name string) error {
 }
 
 // leave closes the file and leaves it for the next run to go on from. It is
-// false where there is nothing that a next run could find.
-func (p *partial) leave(name string, d digest.Digest) bool {
+// false where there is nothing that a next run could find, or less than least bytes.
+func (p *partial) leave(name string, d digest.Digest, least int64) bool {
 	if p == nil || p.file == nil || p.name != partialName(name, d) {
 		return false
 	}
-	if info, err := p.file.Stat(); err != nil || info.Size() == 0 {
+	if info, err := p.file.Stat(); err != nil || info.Size() < least {
 		return false
 	}
 	_ = p.file.Close() // what is not on the disk yet is missed by its digest

@@ -31,6 +31,7 @@ type target struct {
 	stage   string       // below root: the directory that it is extracted into, or ""
 	closed  []closedDir  // of a packed directory, in the order of the tar
 	outcome Outcome
+	spoilt  bool // what came of it is not to be gone on with
 }
 
 // check looks at all titles, and then at what lies where they point to.

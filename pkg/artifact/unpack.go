@@ -67,9 +67,10 @@ type Result struct {
 // when all of it is there do files and directories get their names, in the order
 // of the manifest. Into a directory that is there, entries move one by one, after
 // it was looked whether something is in the way. On an error before that there
-// is nothing new in the directory but, where ctx ended or the source was
-// unavailable, the partial files that the next Unpack of the same content goes
-// on from. A title or tar entry that leads out of it is ErrPath, another that
+// is nothing new in the directory but the partial files that the next Unpack of
+// the same content goes on from: where ctx ended or the source was unavailable or
+// did not allow it any more, and large ones where another blob was absent or
+// wrong. A title or tar entry that leads out of it is ErrPath, another that
 // cannot be written ErrInvalid, content that is not what its descriptor says
 // ErrMismatch, and something in the way ErrExists.
 //
@@ -90,7 +91,7 @@ func Unpack(ctx context.Context, src store.Reader, m store.Manifest, o UnpackOpt
 		err = u.run(ctx)
 	}
 	if err != nil {
-		u.undo(resumable(ctx, err))
+		u.undo(keeps(ctx, err))
 		return result, err
 	}
 	for _, t := range u.targets {
@@ -191,6 +192,7 @@ func (u *unpacking) fetch(ctx context.Context, same []*target) error {
 			blob = same[0].part.blob(t.desc)
 		}
 		if err := u.fill(ctx, t, blob); err != nil {
+			t.spoilt = errors.Is(err, store.ErrMismatch) || !resumable(ctx, err)
 			if ctx.Err() == nil { // what was only cancelled is no news
 				u.tell(store.Failed, t, err)
 			}
@@ -287,14 +289,30 @@ func (u *unpacking) makeParents(t *target) error {
 	return nil
 }
 
+// largePartial is how many bytes are worth being kept although another blob cannot
+// be had, which may stay so.
+const largePartial = 1 << 20
+
+// keeps says from how many bytes on partial files are kept after an error, -1 for
+// none: not where there is no room.
+func keeps(ctx context.Context, err error) int64 {
+	switch {
+	case resumable(ctx, err):
+		return 1
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrMismatch):
+		return largePartial
+	}
+	return -1
+}
+
 // undo removes what was made before a failure; directories that are not empty
-// stay. With resumable, partial files that have content stay too: the transfer
-// was cut, nothing is wrong with what came, and the next one goes on from there.
-func (u *unpacking) undo(resumable bool) {
+// stay. Partial files of so many bytes as keep says stay too: nothing is wrong with
+// what came, and the next transfer goes on from there.
+func (u *unpacking) undo(keep int64) {
 	_ = u.closeModes() // the first error is told
 	for _, t := range u.targets {
 		t.clearStage()
-		if !resumable || !t.part.leave(t.name, t.desc.Digest) {
+		if keep < 0 || t.spoilt || !t.part.leave(t.name, t.desc.Digest, keep) {
 			t.part.discard()
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -391,6 +392,77 @@ func TestUnpackCut(t *testing.T) {
 	}
 	if len(s.offsets) != opened {
 		t.Errorf("read again from %v", s.offsets[opened:])
+	}
+}
+
+// refusing gives half of a blob, and then an error.
+func refusing(src store.Reader, title string, err error) store.Reader {
+	return refusingReader{src, title, err}
+}
+
+type refusingReader struct {
+	store.Reader
+	title string
+	err   error
+}
+
+func (r refusingReader) Blob(ctx context.Context, d store.Descriptor) (store.Blob, error) {
+	b, err := r.Reader.Blob(ctx, d)
+	if err != nil || store.NameOf(d) != r.title {
+		return b, err
+	}
+	open := b.Open
+	b.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		rc, err := open(ctx, offset)
+		if err != nil {
+			return nil, err
+		}
+		half := io.LimitReader(rc, d.Size/2-offset)
+		return io.NopCloser(io.MultiReader(half, iotest.ErrReader(fmt.Errorf("going on: %w", r.err)))), nil
+	}
+	return b, nil
+}
+
+// What came is gone on with when the reason why the rest did not is mended: who
+// lost his token logs in, and who misses another file pushes it. Content that is
+// wrong, and little of what another file stopped, is not kept.
+func TestUnpackKeepsForLater(t *testing.T) {
+	large, small := strings.Repeat("large", 1<<19), "small" // large is over two mebibytes
+	for _, c := range []struct {
+		name    string
+		content string // of the file that is gone on with
+		title   string // of what fails half-way
+		err     error
+		opens   []int64 // of the next pull
+	}{
+		{"not allowed any more", small + small, "a", store.ErrDenied, []int64{5, 0}},
+		{"signed out", small + small, "a", store.ErrUnauthorized, []int64{5, 0}},
+		{"another is gone", large, "b", store.ErrNotFound, []int64{0}},
+		{"another is wrong", large, "b", store.ErrMismatch, []int64{0}},
+		{"another is gone, and this is little", small, "b", store.ErrNotFound, []int64{0, 0}},
+		{"itself is gone", large, "a", store.ErrNotFound, []int64{0, 0}},
+		{"itself is wrong", large, "a", store.ErrMismatch, []int64{0, 0}},
+		{"no room", large, "a", syscall.ENOSPC, []int64{0, 0}},
+		{"no room for another", large, "b", syscall.ENOSPC, []int64{0, 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, dir := &source{}, t.TempDir()
+			m := manifest(t, s.add("a", c.content), s.add("b", "another"))
+			o := UnpackOptions{Dir: dir, Concurrency: 1}
+			if _, err := Unpack(t.Context(), refusing(s, c.title, c.err), m, o); !errors.Is(err, c.err) {
+				t.Fatalf("%v, want %v", err, c.err)
+			}
+			s.offsets = nil
+			if _, err := Unpack(t.Context(), s, m, o); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.opens, s.offsets); diff != "" {
+				t.Errorf("the next pull read from (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]string{"a": c.content, "b": "another"}, tree(t, dir)); diff != "" {
+				t.Errorf("files (-want +got):\n%.200s", diff)
+			}
+		})
 	}
 }
 

@@ -48,7 +48,7 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 		return inDir(dir, err)
 	}
 	if err := p.fill(ctx, b, b.Descriptor); err != nil {
-		if !resumable(ctx, err) || !p.leave(name, b.Digest) {
+		if !resumable(ctx, err) || !p.leave(name, b.Digest, 1) {
 			p.discard()
 		}
 		return inDir(dir, err)
@@ -61,9 +61,11 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 }
 
 // resumable says whether a transfer was only cut: nothing is wrong with what
-// came, and the next run goes on from there.
+// came, and the next run goes on from there. So it is for who has to sign in
+// first, whose token may have ended in the middle.
 func resumable(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, store.ErrUnavailable)
+	return ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) ||
+		errors.Is(err, store.ErrUnauthorized) || errors.Is(err, store.ErrDenied)
 }
 
 // inDir names the directory where an error is about a name in an os.Root, which

@@ -53,6 +53,8 @@ type call struct {
 	Length int64                         // of the body in bytes; -1 is unknown (chunked transfer)
 	Expect int64                         // bytes of the answer, where they may be many: large transfers take turns
 
+	Part bool // a range that is read into memory whatever comes of it
+
 	Once bool  // do not retry: the caller goes on itself
 	Want []int // statuses that are answers; empty is any 2xx
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
@@ -74,8 +75,8 @@ func (r *repository) openBlob(ctx context.Context, d store.Descriptor, offset in
 	case offset == d.Size && d.Size > 0:
 		return http.NoBody, nil // a Range behind the last byte is 416
 	}
-	if rc := r.openRanged(ctx, d, offset); rc != nil {
-		return rc, nil
+	if rc, err := r.openRanged(ctx, d, offset); rc != nil || err != nil {
+		return rc, err
 	}
 	rc, skip, err := r.getFrom(ctx, d, offset)
 	if err != nil {
@@ -172,8 +173,50 @@ type resuming struct {
 	rc   io.ReadCloser // nil after a break
 	skip int64         // bytes of rc that come before at
 	at   int64
-	try  int   // breaks since the last byte
 	err  error // final
+
+	cuts   cuts
+	from   int64     // where rc was opened, 0 for the first
+	opened time.Time // when; zero is long ago
+}
+
+// cuts counts how often connections broke off in a row. As long as bytes come
+// nothing is given up, but who sends a few and breaks off is not asked as fast as
+// it answers.
+type cuts struct {
+	empty int // without a byte
+	short int // after little
+}
+
+// What is not little: so many bytes of a connection, or any in so long a time.
+const (
+	muchBytes = 1 << 20
+	muchTime  = time.Second
+)
+
+// shortPauses is after how many pauses they grow no more as long as bytes come,
+// which is at a second.
+const shortPauses = 2
+
+// note counts a break after n bytes that came in a time.
+func (c *cuts) note(n int64, took time.Duration) {
+	if n > 0 {
+		c.empty = 0
+	}
+	if n >= muchBytes || n > 0 && took >= muchTime {
+		c.short = 0
+	}
+	c.empty++
+	c.short++
+}
+
+// wait waits before the next try: not after the first break, which may happen to
+// any connection.
+func (c *cuts) wait(ctx context.Context) error {
+	if n := max(min(c.short-2, shortPauses), c.empty-2); n >= 0 {
+		return pause(ctx, n)
+	}
+	return nil
 }
 
 func (b *resuming) Read(p []byte) (int, error) {
@@ -192,9 +235,6 @@ func (b *resuming) Read(p []byte) (int, error) {
 		}
 		n, err := b.rc.Read(p)
 		b.at += int64(n)
-		if n > 0 {
-			b.try = 0
-		}
 		switch {
 		case b.at > b.desc.Size:
 			b.err = fmt.Errorf("%w: %s is longer than %d bytes", store.ErrMismatch, b.desc.Digest, b.desc.Size)
@@ -215,13 +255,14 @@ func (b *resuming) Read(p []byte) (int, error) {
 func (b *resuming) lose(err error) {
 	b.rc.Close()
 	b.rc = nil
+	b.cuts.note(b.at-b.from, b.repo.client.opts.Now().Sub(b.opened))
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	switch {
 	case b.ctx.Err() != nil:
 		b.err = context.Cause(b.ctx)
-	case b.try >= b.repo.retries():
+	case b.cuts.empty > b.repo.retries():
 		b.err = fmt.Errorf("%s broke off after %d of %d bytes: %w", b.desc.Digest, b.at, b.desc.Size, broken(err))
 	default:
 		b.repo.client.opts.Events.Emit(store.Event{
@@ -229,21 +270,19 @@ func (b *resuming) lose(err error) {
 			Text: fmt.Sprintf("the transfer broke off after %d of %d bytes: %s", b.at, b.desc.Size, err),
 		})
 	}
-	b.try++
 }
 
 // reopen asks for the rest: at once after progress, later and later without.
 func (b *resuming) reopen() (err error) {
-	if b.try > 1 {
-		if err := pause(b.ctx, b.try-2); err != nil {
-			return err
-		}
+	if err := b.cuts.wait(b.ctx); err != nil {
+		return err
 	}
 	b.rc, b.skip, err = b.repo.getFrom(urgent(b.ctx), b.desc, b.at) // whoever takes the bytes may have its place already
 	if err != nil {
 		b.rc = nil
 		return fmt.Errorf("going on after %d of %d bytes: %w", b.at, b.desc.Size, err)
 	}
+	b.from, b.opened = b.at, b.repo.client.opts.Now()
 	return nil
 }
 

@@ -1,13 +1,18 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/stet-oci/stet/pkg/store"
 )
@@ -175,4 +180,53 @@ func FuzzContentRange(f *testing.F) {
 			t.Fatalf("%q is read as %q, which is read as %d-%d/%d", s, again, a, b, c)
 		}
 	})
+}
+
+// dribble is a registry that breaks off after 100 bytes of each answer.
+func dribble(content []byte) (http.HandlerFunc, *atomic.Int32) {
+	var asked atomic.Int32
+	return func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		var from int
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(content)-1, len(content)))
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)-from))
+		if from > 0 {
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		_, _ = w.Write(content[from:min(from+100, len(content))])
+		if from+100 < len(content) {
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}, &asked
+}
+
+// TestBreaksAfterLittle: a registry that breaks off after a few bytes, again and
+// again, is not given up, and not asked as fast as it answers.
+func TestBreaksAfterLittle(t *testing.T) {
+	t.Parallel()
+	content := testContent(1_000_000)
+	handler, asked := dribble(content)
+	dgst := digest.FromBytes(content)
+	_, st := newScript(t, Options{Retries: 2}, map[string]http.HandlerFunc{"GET blobs/" + dgst.String(): handler})
+	b, err := st.Blob(t.Context(), store.Descriptor{Digest: dgst, Size: int64(len(content))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	rc, err := b.Open(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	n, err := io.Copy(io.Discard, rc)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("given up after %d bytes: %v", n, err)
+	}
+	if got := asked.Load(); got < 4 || got > 20 {
+		t.Errorf("asked %d times in 3 s", got)
+	}
 }

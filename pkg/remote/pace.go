@@ -41,17 +41,20 @@ func NewPace(opts PaceOptions) *Pace {
 
 // host is what is known of one origin.
 //
-// Requests are in one of three lanes, so that large transfers never take the
+// Requests are in one of four lanes, so that large transfers never take the
 // room of small requests. A small request holds its place until its answer
 // begins, a large body until it is sent or read to its end. Nobody waits in a
 // circle: who reads a large body may wait for any other lane, who sends one only
-// for that reader, and a small request for nobody.
+// for that reader, and a small request for nobody. Of the ranges of a large blob
+// one may always be under way, whatever else is: who reads them may be who sends.
+// They need nobody to end, because their bytes go to memory.
 type host struct {
 	now   func() time.Time
 	every time.Duration // between two requests; 0 is no matter
+	down  int           // large answers at once, in whatever lane; 0 is no matter
 
 	mu    sync.Mutex
-	lanes [3]lane
+	lanes [4]lane
 	turn  int       // the lane that is asked first for the next place
 	wait  int       // requests without an answer yet
 	next  time.Time // when the next request may be sent, by the rate
@@ -64,6 +67,7 @@ const (
 	laneSmall = iota // what moves few bytes
 	laneUp           // requests with a large body
 	laneDown         // answers with a large body
+	laneRange        // ranges of a large blob
 )
 
 // bound is how many requests were shown to be too many for the other side, less
@@ -87,10 +91,11 @@ func (p *Pace) host(u *url.URL) *host {
 	h := p.hosts[key]
 	if h == nil {
 		n := p.opts.Concurrency
-		h = &host{now: p.opts.Now, lanes: [3]lane{
+		h = &host{now: p.opts.Now, down: n, lanes: [4]lane{
 			laneSmall: newLane(smallFirst, smallMost, n),
 			laneUp:    newLane(largeFirst, largeMost, n),
 			laneDown:  newLane(largeFirst, largeMost, n),
+			laneRange: newLane(rangeBuffers, rangeBuffers, n),
 		}}
 		h.lanes[laneSmall].counts, h.lanes[laneSmall].steep = true, n == 0
 		if p.opts.Rate > 0 {
@@ -114,6 +119,22 @@ func (p *Pace) pause(u *url.URL, d time.Duration) bool {
 	return news
 }
 
+// ranges is how many ranges of a blob the origin may be asked for at once.
+func (p *Pace) ranges(u *url.URL) int {
+	h := p.host(u)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := &h.lanes[laneRange]
+	if l.under == 0 && h.now().Sub(l.cut) > mostHold { // who asks for one alone learns nothing new
+		l.limit = l.first
+	}
+	n := l.limit
+	if most := h.bound.allows(h.now()); most > 0 {
+		n = min(n, most)
+	}
+	return n
+}
+
 // maxJitter bounds how long after a pause the last of those who waited comes.
 const maxJitter = time.Second
 
@@ -134,7 +155,7 @@ type paced struct {
 
 func (p *paced) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	v := &visit{host: p.pace.host(req.URL), lane: laneOf(req), held: !isUrgent(ctx)}
+	v := &visit{host: p.pace.host(req.URL), lane: laneOf(req), urgent: isUrgent(ctx)}
 	if err := v.enter(ctx); err != nil {
 		closeBody(req)
 		return nil, err
@@ -148,7 +169,7 @@ func (p *paced) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := p.next.RoundTrip(req)
 	if v.answer(req, resp, err) {
-		resp.Body = &carried{body: resp.Body, visit: v, lane: laneDown}
+		resp.Body = &carried{body: resp.Body, visit: v, lane: v.lane}
 	}
 	return resp, err
 }
@@ -158,6 +179,8 @@ func laneOf(req *http.Request) int {
 	switch {
 	case req.Body != nil && req.Body != http.NoBody && (req.ContentLength < 0 || req.ContentLength > smallBlob):
 		return laneUp
+	case tripOf(req).part:
+		return laneRange
 	case tripOf(req).expect > smallBlob:
 		return laneDown
 	}
@@ -174,7 +197,8 @@ func closeBody(req *http.Request) {
 type urgentKey struct{}
 
 // urgent marks requests for which another waits that has its place already, such
-// as the rest of a blob that is being sent on. They wait for no place.
+// as the rest of a blob that is being sent on. They wait for no place, and are
+// counted like others.
 func urgent(ctx context.Context) context.Context { return context.WithValue(ctx, urgentKey{}, true) }
 
 func isUrgent(ctx context.Context) bool { return ctx.Value(urgentKey{}) != nil }
@@ -222,7 +246,9 @@ func (h *host) room(which int) bool {
 	l := &h.lanes[which]
 	most := h.bound.allows(h.now())
 	switch {
-	case l.full():
+	case which == laneRange && l.under == 0:
+		return true
+	case l.full(), which >= laneDown && h.down > 0 && h.lanes[laneDown].under+h.lanes[laneRange].under >= h.down:
 		return false
 	case most == 0:
 		return true

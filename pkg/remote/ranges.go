@@ -2,10 +2,12 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
@@ -88,9 +90,11 @@ type ranged struct {
 	done  int      // ranges that were read
 	ahead []*piece // ranges under way and arrived, in order
 
-	via  *url.URL  // where the first range was redirected to; nil is the registry itself
 	etag string    // of the first range: the others must be of the same content
 	one  *resuming // the rest in one stream; nil while ranges are read
+
+	mu  sync.Mutex
+	via *url.URL // where the registry redirected to last; nil is the registry itself
 }
 
 // piece is one range of a blob.
@@ -104,13 +108,14 @@ type piece struct {
 
 // openRanged opens a large blob at an offset in ranges. It gives nil where that
 // is not worth it, or not possible.
-func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset int64) io.ReadCloser {
-	if d.Size-offset < r.client.ranging.from || r.known.of(store.AbilityRanges) == store.No {
-		return nil
+func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset int64) (io.ReadCloser, error) {
+	if d.Size-offset < r.client.ranging.from || r.known.of(store.AbilityRanges) == store.No ||
+		r.client.pace.ranges(r.client.base) == 1 {
+		return nil, nil
 	}
 	buf, ok := r.client.buffers.take()
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	ranges, stop := context.WithCancel(ctx)
 	first := newPiece(offset, offset+r.client.ranging.first, buf)
@@ -121,24 +126,37 @@ func (r *repository) openRanged(ctx context.Context, d store.Descriptor, offset 
 			r.known.learn(store.AbilityRanges, store.No, answered(r.blobGet(d), resp, "Content-Range"))
 			if resp.StatusCode == http.StatusOK && resp.ContentLength == d.Size {
 				// The whole from its first byte on, which is as good.
-				return &resuming{ctx: ctx, repo: r, desc: d, rc: stopping{resp.Body, stop}, skip: offset, at: offset}
+				return &resuming{ctx: ctx, repo: r, desc: d, rc: stopping{resp.Body, stop}, skip: offset, at: offset}, nil
 			}
 			resp.Body.Close()
 		}
 		stop()
-		return nil // one stream will show what is wrong, if anything is
+		if err != nil && !aboutRange(err) {
+			return nil, err
+		}
+		return nil, nil // one stream will show what is wrong, if anything is
 	}
 	r.known.learn(store.AbilityRanges, store.Yes, answered(r.blobGet(d), resp, "Content-Range"))
 	b := &ranged{
-		// Who reads may hold a place at this very origin; the buffers bound the ranges.
-		ctx: ctx, repo: r, desc: d, ranges: urgent(ranges), stop: stop, at: offset,
+		ctx: ctx, repo: r, desc: d, ranges: ranges, stop: stop, at: offset,
 		next: first.to, ahead: []*piece{first}, etag: resp.Header.Get("ETag"),
 	}
-	if !sameOrigin(resp.Request.URL, r.client.base) {
-		b.via = resp.Request.URL
-	}
+	b.cameFrom(resp)
 	go b.fill(first, resp)
-	return b
+	return b, nil
+}
+
+// aboutRange says whether the whole may be had although a range was refused. Where
+// nobody answered, or there was too much to do, as many tries were made as may be.
+func aboutRange(err error) bool {
+	refusal := statusOf(err)
+	switch {
+	case refusal == nil, errors.Is(err, store.ErrUnauthorized):
+		return false
+	case refusal.Status == http.StatusInternalServerError: // who stumbles over a Range says this
+		return true
+	}
+	return !errors.Is(err, store.ErrUnavailable)
 }
 
 // stopping is a body that ends the context of its request when it is closed.
@@ -166,7 +184,7 @@ func (r *repository) blobGet(d store.Descriptor) wire.Request {
 // the place that it redirected an earlier request to.
 func (r *repository) getPart(ctx context.Context, d store.Descriptor, from, to int64, via *url.URL) (*http.Response, error) {
 	return r.client.do(ctx, call{
-		Request: r.blobGet(d), Location: via, Expect: to - from,
+		Request: r.blobGet(d), Location: via, Expect: to - from, Part: true,
 		Header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to-1)}},
 		Want:   []int{http.StatusOK, http.StatusPartialContent},
 	})
@@ -234,7 +252,7 @@ func (b *ranged) advance() error {
 	}
 	b.ahead = b.ahead[1:]
 	b.current, b.unread = head, head.buf
-	if len(b.ahead) == 0 && head.to < b.desc.Size && b.fast(head) {
+	if len(b.ahead) == 0 && head.to < b.desc.Size && (b.fast(head) || b.most() == 1) {
 		b.one = &resuming{ctx: b.ctx, repo: b.repo, desc: b.desc, at: head.to}
 		return nil
 	}
@@ -247,9 +265,17 @@ func (b *ranged) fast(p *piece) bool {
 	return float64(p.to-p.from) >= p.took.Seconds()*float64(b.repo.client.ranging.enough)
 }
 
-// askAhead asks for as many ranges as there are buffers.
+// most is how many ranges may be asked for at once where they come from.
+func (b *ranged) most() int {
+	if via := b.place(); via != nil {
+		return b.repo.client.pace.ranges(via)
+	}
+	return b.repo.client.pace.ranges(b.repo.client.base)
+}
+
+// askAhead asks for as many ranges as there may be and are buffers for.
 func (b *ranged) askAhead() {
-	for b.next < b.desc.Size {
+	for most := b.most(); b.next < b.desc.Size && len(b.ahead) < most; {
 		buf, ok := b.repo.client.buffers.take()
 		if !ok {
 			return
@@ -296,7 +322,8 @@ func (b *ranged) Close() error {
 func (b *ranged) fill(p *piece, resp *http.Response) {
 	defer close(p.arrived)
 	from := p.from
-	for try := 0; ; try++ {
+	var cuts cuts
+	for {
 		if resp == nil {
 			if resp, p.err = b.ask(from, p.to); p.err != nil {
 				return
@@ -304,17 +331,16 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 		}
 		begun := b.repo.client.opts.Now()
 		n, err := io.ReadFull(resp.Body, p.buf[from-p.from:])
-		p.took += b.repo.client.opts.Now().Sub(begun)
+		took := b.repo.client.opts.Now().Sub(begun)
+		p.took += took
 		resp.Body.Close()
 		resp = nil
 		from += int64(n)
 		if from == p.to {
 			return
 		}
-		if n > 0 {
-			try = 0
-		}
-		if b.ranges.Err() != nil || try >= b.repo.retries() {
+		cuts.note(int64(n), took)
+		if b.ranges.Err() != nil || cuts.empty > b.repo.retries() {
 			p.err = broken(err)
 			return
 		}
@@ -322,7 +348,7 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 			Kind: store.Retrying, Desc: b.desc, Name: store.NameOf(b.desc),
 			Text: fmt.Sprintf("the transfer of the bytes %d to %d broke off after %d: %s", p.from, p.to-1, from-p.from, err),
 		})
-		if p.err = pause(b.ranges, try); p.err != nil {
+		if p.err = cuts.wait(b.ranges); p.err != nil {
 			return
 		}
 	}
@@ -331,9 +357,12 @@ func (b *ranged) fill(p *piece, resp *http.Response) {
 // ask asks for a range and takes no other. Where the registry redirects to may
 // be known for a while only: what is refused there is asked for anew.
 func (b *ranged) ask(from, to int64) (*http.Response, error) {
-	resp, err := b.repo.getPart(b.ranges, b.desc, from, to, b.via)
-	if b.via != nil && statusOf(err) != nil {
-		resp, err = b.repo.getPart(b.ranges, b.desc, from, to, nil)
+	via := b.place()
+	resp, err := b.repo.getPart(b.ranges, b.desc, from, to, via)
+	if via != nil && statusOf(err) != nil {
+		if resp, err = b.repo.getPart(b.ranges, b.desc, from, to, nil); err == nil {
+			b.cameFrom(resp)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -343,4 +372,21 @@ func (b *ranged) ask(from, to int64) (*http.Response, error) {
 		return nil, fmt.Errorf("%w: %s did not answer with the range that was asked for", store.ErrRange, b.repo.client.host)
 	}
 	return resp, nil
+}
+
+// cameFrom notes where the registry redirected to, if it did.
+func (b *ranged) cameFrom(resp *http.Response) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.via = nil
+	if !sameOrigin(resp.Request.URL, b.repo.client.base) {
+		b.via = resp.Request.URL
+	}
+}
+
+// place is where ranges are asked for, nil for the registry itself.
+func (b *ranged) place() *url.URL {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.via
 }

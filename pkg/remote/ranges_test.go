@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +30,8 @@ type ranger struct {
 	most   int      // of them at a time
 	hidden bool     // no Range is honoured
 
-	collected int // calls of Collect
+	collected int   // calls of Collect
+	pace      *Pace // of the client; nil adapts
 }
 
 func (s *ranger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -70,7 +72,7 @@ func (s *ranger) blob(t *testing.T, enough int64) store.Blob {
 	t.Cleanup(srv.Close)
 	plain := true
 	st, err := Open(store.Ref{Scheme: store.SchemeRegistry, Host: strings.TrimPrefix(srv.URL, "http://"), Repo: "app"}, Options{
-		PlainHTTP: &plain, Retries: 2, Collect: func() { s.collected++ },
+		PlainHTTP: &plain, Retries: 2, Pace: s.pace, Collect: func() { s.collected++ },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +203,32 @@ func refuse(at, status int) func(int, int64, int64, http.ResponseWriter, *http.R
 	}
 }
 
+// TestRangesFailOnce: where the first range cannot be had, that is told, and not
+// found out once more by asking for everything.
+func TestRangesFailOnce(t *testing.T) {
+	for status, want := range map[int]error{
+		http.StatusServiceUnavailable: store.ErrUnavailable, http.StatusTooManyRequests: store.ErrUnavailable,
+		http.StatusUnauthorized: store.ErrUnauthorized,
+	} {
+		s := &ranger{content: testContent(9999)}
+		s.fault = func(_ int, _, _ int64, w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(status)
+			return true
+		}
+		b := s.blob(t, neverEnough)
+		if _, err := readRanged(t, b, 0); !errors.Is(err, want) {
+			t.Errorf("%d: %v, want %v", status, err, want)
+		}
+		most := 3 // with two further tries
+		if status == http.StatusUnauthorized {
+			most = 1
+		}
+		if asked := s.requests(); len(asked) > most {
+			t.Errorf("%d: asked %d times, want %d: %q", status, len(asked), most, asked)
+		}
+	}
+}
+
 // TestRangesSlowFirst: a last range that comes fast ends the blob. There is no
 // rest for which one stream would be enough.
 func TestRangesSlowFirst(t *testing.T) {
@@ -259,6 +287,42 @@ func TestRangesRedirected(t *testing.T) {
 	}
 	if redirects != 2 || len(storage.requests()) != 12 {
 		t.Errorf("the registry was asked %d times, the storage %d times, want 2 and 12", redirects, len(storage.requests()))
+	}
+}
+
+// TestRangesRedirectedAnew: an address that expired is replaced by the one that the
+// registry gives then, and not tried again with each range.
+func TestRangesRedirectedAnew(t *testing.T) {
+	content := testContent(20_000)
+	var mu sync.Mutex
+	redirects, refused := 0, 0
+	storage := &ranger{content: content, delay: 2 * time.Millisecond}
+	storage.fault = func(n int, _, _ int64, w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		expired := n >= 5 && r.URL.Query().Get("sig") == "1"
+		if expired {
+			refused++
+			w.WriteHeader(http.StatusForbidden)
+		}
+		return expired
+	}
+	behind := httptest.NewServer(storage)
+	defer behind.Close()
+	reg := &ranger{content: content, fault: func(_ int, _, _ int64, w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		redirects++
+		to := fmt.Sprintf("%s/blob?sig=%d", behind.URL, redirects)
+		mu.Unlock()
+		http.Redirect(w, r, to, http.StatusTemporaryRedirect)
+		return true
+	}}
+	got, err := readRanged(t, reg.blob(t, neverEnough), 0)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if refused == 0 || refused > 3 { // those that were under way
+		t.Errorf("the old address was asked %d times after its end", refused)
 	}
 }
 

@@ -20,6 +20,7 @@ type trip struct {
 	once   bool   // not to be retried
 	stores bool   // the registry stores something before it answers
 	expect int64  // bytes of the answer's body, as far as known
+	part   bool   // it asks for a range that is read into memory
 
 	// read takes in the body of a 2xx as a part of the try; nil leaves it to the caller.
 	read func(*http.Response) error
@@ -38,7 +39,7 @@ func newTrip(c call) *trip {
 	method := c.Request.Method()
 	return &trip{
 		repo: c.Request.Repo, scopes: newScopes(c.Request.Scope(), c.Request.MountScope()), once: c.Once,
-		stores: method == http.MethodPut || c.Body != nil, expect: c.Expect,
+		stores: method == http.MethodPut || c.Body != nil, expect: c.Expect, part: c.Part,
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 
 // visit is one request on its way to a host.
 type visit struct {
-	host *host
-	lane int
-	held bool // it takes a place; urgent ones take none
+	host   *host
+	lane   int
+	urgent bool // it takes a place without waiting for one
 
 	sent         time.Time
 	asked, mates int // requests without an answer, and under way in the lane, when it was sent
@@ -24,20 +24,20 @@ type visit struct {
 // enter waits until the request may be sent.
 func (v *visit) enter(ctx context.Context) error {
 	h := v.host
-	if v.held {
-		if err := h.enter(ctx, v.lane); err != nil {
-			return err
-		}
+	if v.urgent {
+		h.mu.Lock()
+		h.admit(v.lane)
+		h.mu.Unlock()
+	} else if err := h.enter(ctx, v.lane); err != nil {
+		return err
 	}
 	err := h.ready(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
-		if v.held {
-			h.wait--
-			h.leave(v.lane)
-			h.serve()
-		}
+		h.wait--
+		h.leave(v.lane)
+		h.serve()
 		return err
 	}
 	v.sent, v.asked, v.mates = h.now(), h.wait, h.lanes[v.lane].under
@@ -46,23 +46,22 @@ func (v *visit) enter(ctx context.Context) error {
 
 // answer notes what came of the request, and says whether its answer has a large
 // body: that keeps its place until it is read, or takes one where nobody knew
-// that it would be large.
+// that it would be large, or that it would be more than a range.
 func (v *visit) answer(req *http.Request, resp *http.Response, err error) (large bool) {
 	h := v.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !v.held {
-		return false
-	}
 	large = err == nil && req.Method == http.MethodGet && resp.StatusCode/100 == 2 &&
-		(v.lane == laneDown || resp.ContentLength > smallBlob)
+		(v.lane >= laneDown || resp.ContentLength > smallBlob)
 	h.wait--
 	h.learn(v, req, resp, err)
-	if large && v.lane != laneDown {
-		h.lanes[laneDown].take(h.now())
-	}
-	if !large || v.lane != laneDown {
+	stays := v.lane == laneDown || v.lane == laneRange && large && resp.StatusCode == http.StatusPartialContent
+	if !large || !stays {
 		h.leave(v.lane)
+	}
+	if large && !stays {
+		v.lane = laneDown
+		h.lanes[laneDown].take(h.now())
 	}
 	h.serve()
 	return large
@@ -78,6 +77,11 @@ func (h *host) learn(v *visit, req *http.Request, resp *http.Response, err error
 			h.bound.lower(now, v.sent, v.asked)
 		}
 		l.fall(now, v.sent, v.mates)
+		if v.lane == laneRange && err == nil {
+			// They are sent in a burst: the first to be refused in it says how many are
+			// too many.
+			l.limit = max(1, min(l.limit, v.mates-1))
+		}
 	case v.lane == laneSmall:
 		l.work(now, 1+float64(max(0, req.ContentLength)+max(0, resp.ContentLength))/unitBytes)
 	}
@@ -98,7 +102,7 @@ func overloaded(status int) bool {
 type carried struct {
 	body  io.ReadCloser
 	visit *visit
-	lane  int // laneUp or laneDown
+	lane  int // laneUp, laneDown or laneRange
 	once  sync.Once
 }
 
@@ -132,7 +136,7 @@ func (c *carried) done() {
 		h := c.visit.host
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.leave(laneDown)
+		h.leave(c.lane)
 		h.serve()
 	})
 }
