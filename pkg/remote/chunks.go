@@ -70,10 +70,11 @@ func (r *repository) inChunks(ctx context.Context, b store.Blob, s *session, err
 	if size == 0 {
 		size = firstChunk
 	}
-	for d := b.Descriptor; size >= leastChunk; size /= 4 {
+	for ; size >= leastChunk; size /= 4 {
 		if size >= b.Size {
 			continue
 		}
+		var d store.Descriptor
 		d, err = r.patched(ctx, b, size, s)
 		if err == nil {
 			r.chunk.Store(size)
