@@ -43,8 +43,15 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 		return nil, tooLarge(limit)
 	}
 	room := resp.ContentLength
+	var begin []byte // of what does not say how long it is
 	if room < 0 {
-		room = limit
+		var err error
+		if begin, err = io.ReadAll(io.LimitReader(resp.Body, smallDocument+1)); err != nil {
+			return nil, err
+		}
+		if room = limit; len(begin) <= smallDocument {
+			room = int64(len(begin))
+		}
 	}
 	if room > smallDocument {
 		ctx := resp.Request.Context()
@@ -55,7 +62,7 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 		defer c.documents.Release(share)
 	}
 	if resp.ContentLength < 0 {
-		return readLimited(resp.Body, limit)
+		return readLimited(io.MultiReader(bytes.NewReader(begin), resp.Body), limit)
 	}
 	buf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead)) // else it grows, and leaves as much again behind
 	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, room)); err != nil {
