@@ -37,8 +37,9 @@ func (n *narrow) serve(t *testing.T) store.Store {
 		n.mu.Lock()
 		n.count[r.Method]++
 		n.came += int64(len(raw))
+		most := n.most
 		n.mu.Unlock()
-		if int64(len(raw)) > n.most {
+		if int64(len(raw)) > most {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
@@ -120,12 +121,14 @@ func TestTooLargeInAnyChunks(t *testing.T) {
 	if _, err := s.PutBlob(t.Context(), nineMiB(1)); !errors.Is(err, store.ErrRefused) {
 		t.Errorf("got %v", err)
 	}
-	n.most = 1 << 30
-	n.taken()
-	n.count["PATCH"] = 0
+	n.mu.Lock()
+	n.most, n.count["PATCH"] = 1<<30, 0
+	n.mu.Unlock()
 	if _, err := s.PutBlob(t.Context(), nineMiB(2)); err != nil {
 		t.Error(err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.count["PATCH"] != 1 {
 		t.Errorf("%d PATCHes", n.count["PATCH"])
 	}

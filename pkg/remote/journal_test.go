@@ -89,12 +89,12 @@ func TestGoesOnAfterLogin(t *testing.T) {
 					opts := remote.Options{Retries: 3, CacheDir: dir, ChunkSize: 20 << 20}
 					fails := func(deny func(method string, nth int) bool) {
 						t.Helper()
-						c.deny = func(method string, nth int) int {
+						c.denies(func(method string, nth int) int {
 							if deny(method, nth) {
 								return status
 							}
 							return 0
-						}
+						})
 						_, err := c.open(t, opts).PutBlob(t.Context(), b)
 						if !errors.Is(err, store.ErrDenied) && !errors.Is(err, store.ErrUnauthorized) {
 							t.Fatalf("got %v", err)
@@ -108,12 +108,13 @@ func TestGoesOnAfterLogin(t *testing.T) {
 					}
 					opts = remote.Options{Retries: 3, CacheDir: dir}
 					fails(func(method string, _ int) bool { return !allowed(method) })
-					if c.deny = nil; c.count["DELETE"] > 0 {
-						t.Errorf("the upload was given up: %v", c.count)
+					c.denies(nil)
+					if n, _ := c.counted("DELETE"); n > 0 {
+						t.Error("the upload was given up")
 					}
 					put, err := c.open(t, opts).PutBlob(t.Context(), b)
-					if err != nil || put.Digest != big.Digest || c.came > big.Size*105/100 {
-						t.Errorf("got %+v, %v; %d bytes came of %d", put, err, c.came, big.Size)
+					if _, came := c.counted(""); err != nil || put.Digest != big.Digest || came > big.Size*105/100 {
+						t.Errorf("got %+v, %v; %d bytes came of %d", put, err, came, big.Size)
 					}
 				})
 			}
@@ -138,18 +139,19 @@ func TestWhatEndsAnUpload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := startCutter(t, serve.Quirks{})
-			c.deny = func(method string, _ int) int {
+			c.denies(func(method string, _ int) int {
 				if method == "PUT" {
 					return tc.deny
 				}
 				return 0
-			}
+			})
 			dir := t.TempDir()
 			if _, err := c.open(t, remote.Options{Retries: 3, CacheDir: dir}).PutBlob(t.Context(), tc.blob); err == nil {
 				t.Fatal("it went through")
 			}
-			if stays := c.count["DELETE"] == 0 && len(notes(t, dir)) > 0; stays != tc.stays {
-				t.Errorf("the upload stays: %v; %v", stays, c.count)
+			given, _ := c.counted("DELETE")
+			if stays := given == 0 && len(notes(t, dir)) > 0; stays != tc.stays {
+				t.Errorf("the upload stays: %v", stays)
 			}
 		})
 	}

@@ -100,6 +100,20 @@ func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.next.ServeHTTP(w, r)
 }
 
+// denies refuses from now on what deny gives a status for; nil is nothing.
+func (c *cutter) denies(deny func(method string, nth int) (status int)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deny = deny
+}
+
+// counted is how often a method was used, and how many bytes came.
+func (c *cutter) counted(method string) (n int, came int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count[method], c.came
+}
+
 type cutBody struct {
 	io.ReadCloser
 	of   *cutter
