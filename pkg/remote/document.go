@@ -18,6 +18,9 @@ import (
 const (
 	smallDocument       = 64 << 10
 	manyDocuments int64 = 8 << 20
+	// unknownDocument is the share of what says no length, which for a list of tags
+	// could be as long as all: they would be read one by one.
+	unknownDocument int64 = 4 << 20
 )
 
 func newDocuments() *semaphore.Weighted { return semaphore.NewWeighted(manyDocuments) }
@@ -44,7 +47,7 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 	}
 	room := resp.ContentLength
 	if room < 0 {
-		room = limit
+		room = min(limit, unknownDocument)
 	}
 	if room > smallDocument {
 		ctx := resp.Request.Context()

@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -18,7 +20,7 @@ import (
 const (
 	maxPages      = 10_000
 	maxEmptyPages = 3        // in a row
-	maxListBytes  = 16 << 20 // of all pages: some forty thousand referrers
+	maxListBytes  = 16 << 20 // of all pages: some forty thousand referrers. Names may all come in one
 	maxListNames  = 500_000
 )
 
@@ -37,10 +39,39 @@ func (r *repository) Tags(ctx context.Context, after string) iter.Seq2[string, e
 
 func decodeTags(raw []byte) ([]string, error) {
 	var page struct {
-		Tags []string `json:"tags"` // null in some registries
+		Tags names `json:"tags"` // null in some registries
 	}
 	err := json.Unmarshal(raw, &page)
 	return page.Tags, err
+}
+
+// names are those of a page, at most as many as of a list. A page may be short of
+// bytes and have millions of them.
+type names []string
+
+// UnmarshalJSON reads them one by one.
+func (l *names) UnmarshalJSON(raw []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	begin, err := dec.Token()
+	if begin == nil || err != nil { // null, which is an empty list
+		*l = nil
+		return err
+	}
+	if begin != json.Delim('[') {
+		return errors.New("names are in an array")
+	}
+	*l = make(names, 0, min(bytes.Count(raw, []byte(","))+1, maxListNames)) // else it grows, and leaves as much again behind
+	for dec.More() {
+		if len(*l) == maxListNames {
+			return fmt.Errorf("%w: a list of more than %d entries", store.ErrTooLarge, maxListNames)
+		}
+		var name string
+		if err := dec.Decode(&name); err != nil {
+			return err
+		}
+		*l = append(*l, name)
+	}
+	return nil
 }
 
 // nameList is a list of names in pages: tags or repositories.
@@ -69,8 +100,13 @@ func (l nameList) run(ctx context.Context, yield func(string) bool) error {
 }
 
 func (l nameList) pages(ctx context.Context, req wire.Request, yield func(string) bool) error {
-	return l.client.pages(ctx, call{Request: req}, func(resp *http.Response, raw []byte) (int, bool, error) {
+	// Some registries know no pages.
+	most := max(l.client.opts.MaxManifest, maxListBytes)
+	return l.client.pages(ctx, call{Request: req}, most, func(resp *http.Response, raw []byte) (int, bool, error) {
 		names, err := l.decode(raw)
+		if errors.Is(err, store.ErrTooLarge) {
+			return 0, false, fmt.Errorf("%s: %w", req.URL().Path, err)
+		}
 		if err != nil {
 			return 0, false, fmt.Errorf("%w: %s is not a list in JSON (%s): %s", store.ErrInvalid,
 				req.URL().Path, resp.Header.Get("Content-Type"), err)
@@ -94,13 +130,16 @@ func before(name, after string) bool {
 // readPage gives how many entries a page had, and whether to go on.
 type readPage func(resp *http.Response, raw []byte) (n int, more bool, err error)
 
-// pages sends first and then follows Link.
-func (c *client) pages(ctx context.Context, first call, read readPage) error {
+// pages sends first and then follows Link. A page has at most so many bytes.
+func (c *client) pages(ctx context.Context, first call, most int64, read readPage) error {
 	visited := map[[sha256.Size]byte]bool{place(c.base.ResolveReference(first.Request.URL())): true}
 	empty, all := 0, 0
 	left := int64(maxListBytes)
 	for range maxPages {
-		next, n, more, err := c.page(ctx, first, &left, read)
+		next, n, more, err := c.page(ctx, first, most, func(resp *http.Response, raw []byte) (int, bool, error) {
+			left -= int64(len(raw)) // below zero, where it comes to that: a page has a bound of its own
+			return read(resp, raw)
+		})
 		if err != nil || !more || next == nil {
 			return err
 		}
@@ -128,14 +167,12 @@ func (c *client) pages(ctx context.Context, first call, read readPage) error {
 // as it likes, and ten thousand of them would fill the memory.
 func place(u *url.URL) [sha256.Size]byte { return sha256.Sum256([]byte(u.String())) }
 
-// page reads one page, whose bytes are taken from left. That may go below zero:
-// a page has a bound of its own.
-func (c *client) page(ctx context.Context, call call, left *int64, read readPage) (*url.URL, int, bool, error) {
-	resp, raw, err := c.document(ctx, call, c.opts.MaxManifest)
+// page reads one page.
+func (c *client) page(ctx context.Context, call call, most int64, read readPage) (*url.URL, int, bool, error) {
+	resp, raw, err := c.document(ctx, call, most)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	*left -= int64(len(raw))
 	n, more, err := read(resp, raw)
 	if err != nil || !more {
 		return nil, n, false, err

@@ -3,8 +3,10 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -190,5 +192,47 @@ func TestRepositories(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTagsInOnePage: some registries know no pages. A list that is large is read
+// all the same, within the bounds of the whole list.
+func TestTagsInOnePage(t *testing.T) {
+	signed := func(n int) string { // as cosign names what it signs
+		var b strings.Builder
+		b.WriteString(`{"name":"app","tags":[`)
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, `"sha256-%064x.sig"`, i)
+		}
+		return b.String() + "]}"
+	}
+	for _, tc := range []struct {
+		name, body string
+		want       int
+		err        error
+	}{
+		{"many", signed(60_000), 60_000, nil},
+		{"too many bytes", signed(250_000), 0, store.ErrTooLarge},
+		{"too many names", `{"tags":["a"` + strings.Repeat(`,"b"`, maxListNames) + `]}`, 0, store.ErrTooLarge},
+		{"not names", `{"tags":[1]}`, 0, store.ErrInvalid},
+		{"no list", `{"tags":"a"}`, 0, store.ErrInvalid},
+		{"an object", `{"tags":{"a":1}}`, 0, store.ErrInvalid},
+		{"something behind it", `{"tags":["a"]}{}`, 0, store.ErrInvalid},
+	} {
+		for _, chunked := range []bool{false, true} {
+			_, st := newScript(t, Options{}, map[string]http.HandlerFunc{"GET tags/list": func(w http.ResponseWriter, _ *http.Request) {
+				if !chunked {
+					w.Header().Set("Content-Length", strconv.Itoa(len(tc.body)))
+				}
+				_, _ = io.WriteString(w, tc.body)
+			}})
+			got, err := store.Collect(st.Tags(t.Context(), ""))
+			if len(got) != tc.want || !errors.Is(err, tc.err) {
+				t.Errorf("%s, chunked %v: %d tags, %v, want %d, %v", tc.name, chunked, len(got), err, tc.want, tc.err)
+			}
+		}
 	}
 }

@@ -64,7 +64,7 @@ type Options struct {
 	// ChunkSize sends blobs of more bytes in chunks of this many, and in no
 	// other way; 0 sends one request, and chunks only where that is too large.
 	ChunkSize int64
-	// MaxManifest bounds a manifest, index, tag page or token in bytes; 0 is DefaultMaxManifest.
+	// MaxManifest bounds a manifest, index, page of referrers or token in bytes; 0 is DefaultMaxManifest.
 	MaxManifest int64
 
 	// CacheDir is a directory for what makes later uploads cheaper: uploads that

@@ -151,7 +151,8 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 	req.Digest, req.ArtifactType = subject, artifactType
 	header := http.Header{"Accept": {store.MediaTypeIndex}}
 	begun := false
-	err := r.client.pages(ctx, call{Request: req, Header: header, Want: []int{http.StatusOK}}, func(resp *http.Response, raw []byte) (int, bool, error) {
+	first := call{Request: req, Header: header, Want: []int{http.StatusOK}}
+	err := r.client.pages(ctx, first, r.client.opts.MaxManifest, func(resp *http.Response, raw []byte) (int, bool, error) {
 		list, err := decodeReferrers(mediaType(resp), raw)
 		if err != nil { // an error of the request names the subject in its URL
 			return 0, false, fmt.Errorf("referrers of %s: %w", subject, err)

@@ -59,7 +59,7 @@ func (g *registry) Repositories(ctx context.Context, after string) iter.Seq2[str
 
 func decodeRepositories(raw []byte) ([]string, error) {
 	var page struct {
-		Repositories []string `json:"repositories"`
+		Repositories names `json:"repositories"`
 	}
 	err := json.Unmarshal(raw, &page)
 	return page.Repositories, err
