@@ -18,6 +18,9 @@ import (
 const (
 	smallDocument       = 64 << 10
 	manyDocuments int64 = 8 << 20
+	// unknownDocument is the share of what says no length, which for a list of tags
+	// could be as long as all: they would be read one by one.
+	unknownDocument int64 = 4 << 20
 )
 
 func newDocuments() *semaphore.Weighted { return semaphore.NewWeighted(manyDocuments) }
@@ -43,15 +46,8 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 		return nil, tooLarge(limit)
 	}
 	room := resp.ContentLength
-	var begin []byte // of what does not say how long it is
 	if room < 0 {
-		var err error
-		if begin, err = io.ReadAll(io.LimitReader(resp.Body, smallDocument+1)); err != nil {
-			return nil, err
-		}
-		if room = limit; len(begin) <= smallDocument {
-			room = int64(len(begin))
-		}
+		room = min(limit, unknownDocument)
 	}
 	if room > smallDocument {
 		ctx := resp.Request.Context()
@@ -62,7 +58,7 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 		defer c.documents.Release(share)
 	}
 	if resp.ContentLength < 0 {
-		return readLimited(io.MultiReader(bytes.NewReader(begin), resp.Body), limit)
+		return readLimited(resp.Body, limit)
 	}
 	buf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead)) // else it grows, and leaves as much again behind
 	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, room)); err != nil {
