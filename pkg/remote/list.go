@@ -19,10 +19,21 @@ import (
 // The bounds of a list; reaching one is an error, never a silent end.
 const (
 	maxPages      = 10_000
-	maxEmptyPages = 3        // in a row
-	maxListBytes  = 16 << 20 // of all pages: some forty thousand referrers. Names may all come in one
+	maxEmptyPages = 3 // in a row
 	maxListNames  = 500_000
+
+	maxNameBytes     = 16 << 20 // of all pages of names, which may all come in one
+	maxReferrerBytes = 8 << 20  // of all pages of referrers: twenty thousand; read, they take several times as much
 )
+
+// listBounds are the bytes that a page, and all pages together, may have.
+type listBounds struct{ page, all int64 }
+
+func boundsOfNames(o Options) listBounds {
+	return listBounds{max(o.MaxManifest, maxNameBytes), maxNameBytes}
+}
+
+func boundsOfReferrers(o Options) listBounds { return listBounds{o.MaxManifest, maxReferrerBytes} }
 
 // Tags lists the tags of the repository. It follows Link for as long as there
 // is one, whatever the pages hold (distribution-spec "Listing Tags").
@@ -100,9 +111,7 @@ func (l nameList) run(ctx context.Context, yield func(string) bool) error {
 }
 
 func (l nameList) pages(ctx context.Context, req wire.Request, yield func(string) bool) error {
-	// Some registries know no pages.
-	most := max(l.client.opts.MaxManifest, maxListBytes)
-	return l.client.pages(ctx, call{Request: req}, most, func(resp *http.Response, raw []byte) (int, bool, error) {
+	return l.client.pages(ctx, call{Request: req}, boundsOfNames(l.client.opts), func(resp *http.Response, raw []byte) (int, bool, error) {
 		names, err := l.decode(raw)
 		if errors.Is(err, store.ErrTooLarge) {
 			return 0, false, fmt.Errorf("%s: %w", req.URL().Path, err)
@@ -130,13 +139,13 @@ func before(name, after string) bool {
 // readPage gives how many entries a page had, and whether to go on.
 type readPage func(resp *http.Response, raw []byte) (n int, more bool, err error)
 
-// pages sends first and then follows Link. A page has at most so many bytes.
-func (c *client) pages(ctx context.Context, first call, most int64, read readPage) error {
+// pages sends first and then follows Link.
+func (c *client) pages(ctx context.Context, first call, most listBounds, read readPage) error {
 	visited := map[[sha256.Size]byte]bool{place(c.base.ResolveReference(first.Request.URL())): true}
 	empty, all := 0, 0
-	left := int64(maxListBytes)
+	left := most.all
 	for range maxPages {
-		next, n, more, err := c.page(ctx, first, most, func(resp *http.Response, raw []byte) (int, bool, error) {
+		next, n, more, err := c.page(ctx, first, most.page, func(resp *http.Response, raw []byte) (int, bool, error) {
 			left -= int64(len(raw)) // below zero, where it comes to that: a page has a bound of its own
 			return read(resp, raw)
 		})
@@ -144,7 +153,7 @@ func (c *client) pages(ctx context.Context, first call, most int64, read readPag
 			return err
 		}
 		if all += n; all > maxListNames || left <= 0 {
-			return fmt.Errorf("%w: %s: a list of more than %d entries or %d bytes", store.ErrTooLarge, next.Path, maxListNames, maxListBytes)
+			return fmt.Errorf("%w: %s: a list of more than %d entries or %d bytes", store.ErrTooLarge, next.Path, maxListNames, most.all)
 		}
 		if n > 0 {
 			empty = 0

@@ -152,7 +152,7 @@ func (r *repository) listAPI(ctx context.Context, subject digest.Digest, artifac
 	header := http.Header{"Accept": {store.MediaTypeIndex}}
 	begun := false
 	first := call{Request: req, Header: header, Want: []int{http.StatusOK}}
-	err := r.client.pages(ctx, first, r.client.opts.MaxManifest, func(resp *http.Response, raw []byte) (int, bool, error) {
+	err := r.client.pages(ctx, first, boundsOfReferrers(r.client.opts), func(resp *http.Response, raw []byte) (int, bool, error) {
 		list, err := decodeReferrers(mediaType(resp), raw)
 		if err != nil { // an error of the request names the subject in its URL
 			return 0, false, fmt.Errorf("referrers of %s: %w", subject, err)
