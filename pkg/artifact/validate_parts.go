@@ -152,15 +152,6 @@ func (v *validator) platform(at string, raw []byte) {
 	}
 }
 
-// fieldNames are the names that decide what a manifest means. Some readers take
-// them in any case and others do not.
-func fieldNames() []string {
-	return []string{
-		"schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "refers",
-		"annotations", "digest", "size", "data", "urls", "platform",
-	}
-}
-
 // maxNesting bounds the levels of a document; manifests need six.
 const maxNesting = 200
 
@@ -218,7 +209,7 @@ func (v *validator) name(at string, f member, seen map[string]string, exact bool
 	switch {
 	case twice && other == f.name:
 		v.fail(at, "the name %q stands twice in one object", f.name)
-	case twice && !slices.Contains(fieldNames(), f.name) && !slices.Contains(fieldNames(), other):
+	case twice && !slices.Contains(store.FieldNames(), f.name) && !slices.Contains(store.FieldNames(), other):
 		v.fail(at, "the names %q and %q differ in case alone", other, f.name)
 	}
 	seen[key] = f.name
@@ -226,7 +217,7 @@ func (v *validator) name(at string, f member, seen map[string]string, exact bool
 
 // aliasOf gives the field that a name is in another case.
 func aliasOf(name string) (field string, alias bool) {
-	for _, field := range fieldNames() {
+	for _, field := range store.FieldNames() {
 		if field != name && strings.EqualFold(field, name) {
 			return field, true
 		}

@@ -122,7 +122,7 @@ func ParseOutline(m Manifest) (*Outline, error) {
 	if !IsManifestType(m.MediaType) {
 		return nil, fmt.Errorf("%w: %s is not a kind of manifest that stet can read", ErrUnsupported, m.MediaType)
 	}
-	if err := checkJSON(m.Raw, fieldNames(), contentFields()); err != nil {
+	if err := checkJSON(m.Raw, FieldNames(), contentFields()); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", m.MediaType, m.Digest, err)
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(m.Raw, " \t\r\n"), []byte("{")) {
@@ -201,16 +201,18 @@ func (d *named) check() error {
 // of fields but for its case is refused as well. It is ErrInvalid.
 func CheckJSON(raw []byte, fields ...string) error { return checkJSON(raw, fields, nil) }
 
-// fieldNames are the names that decide what a manifest means. Go's decoder
-// takes them in any case and others do not, so another case is refused.
-func fieldNames() []string {
+// FieldNames are the names that decide what a manifest means, those of a platform
+// among them (image-spec "Content Descriptors", "Image Manifest", "Image Index").
+// Go's decoder takes them in any case and others do not, so another case is refused.
+func FieldNames() []string {
 	return []string{
-		"mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "refers", "annotations",
-		"digest", "size",
+		"schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "refers",
+		"annotations", "digest", "size", "data", "urls",
+		"platform", "architecture", "os", "os.version", "os.features", "variant",
 	}
 }
 
-// contentFields are those fieldNames whose null could be read as empty or as
+// contentFields are those FieldNames whose null could be read as empty or as
 // unknown. Programs do write null for the others, blobs of the extinct artifact
 // manifest among them.
 func contentFields() []string {
