@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,27 @@ func TestNextProcessGoesOn(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who begins again at once finds that what the first had sent is still on its way: the
+// registry has more than it said a moment ago. Nothing is sent again for that.
+func TestNextProcessIsTooSoon(t *testing.T) {
+	big := thirtyMiB()
+	for kind, b := range map[string]store.Blob{"named": big, "unnamed": nameless(big, big.Size)} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			c := startCutter(t, serve.Quirks{}, 20<<20)
+			dir := cutOff(t, c, b)
+			c.lie, c.once = fmt.Sprintf("0-%d", 12<<20), true
+			put, err := c.open(t, remote.Options{CacheDir: dir}).PutBlob(t.Context(), b)
+			if err != nil || put.Digest != big.Digest {
+				t.Fatalf("got %+v, %v", put, err)
+			}
+			if posts, came := c.counted(http.MethodPost); came > big.Size*105/100+8<<20 || posts > 2 {
+				t.Errorf("%d bytes were sent of %d, in %d uploads", came, big.Size, posts)
+			}
+		})
 	}
 }
 

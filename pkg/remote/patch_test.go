@@ -26,6 +26,7 @@ type cutter struct {
 	url  string
 	next http.Handler
 	lie  string // instead of what a GET of an upload says in Range
+	once bool   // the first one only
 	deny func(method string, nth int) (status int)
 
 	mu    sync.Mutex
@@ -84,6 +85,9 @@ func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = &cutBody{ReadCloser: r.Body, of: c, left: left, conn: r.Context().Value(connKey{}).(net.Conn)}
 	}
 	lie, refusal := c.lie, 0
+	if c.once && c.count[http.MethodGet] > 1 {
+		lie = ""
+	}
 	if c.deny != nil {
 		refusal = c.deny(r.Method, c.count[r.Method])
 	}
