@@ -214,6 +214,9 @@ func (p *partial) sync() error { return p.file.Sync() }
 func (p *partial) commit(name string) error {
 	f := p.file
 	p.file = nil
+	if err := p.still(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	if closeBeforeRename {
 		if err := f.Close(); err != nil {
 			return err
@@ -223,6 +226,20 @@ func (p *partial) commit(name string) error {
 	err := p.root.Rename(filepath.FromSlash(p.name), filepath.FromSlash(name))
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
+	}
+	return err
+}
+
+// still says whether the name is that of the file that was proven: it is the name
+// that is renamed.
+func (p *partial) still(f *os.File) error {
+	proven, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := p.root.Lstat(filepath.FromSlash(p.name))
+	if err == nil && !os.SameFile(now, proven) {
+		err = fmt.Errorf("%w: %s is another file by now", store.ErrExists, filepath.Join(p.root.Name(), filepath.FromSlash(p.name)))
 	}
 	return err
 }

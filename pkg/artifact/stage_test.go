@@ -132,8 +132,8 @@ func TestStageLeavesPartials(t *testing.T) {
 	s, dir := &source{}, t.TempDir()
 	f := s.add("f", "proven")
 	d := s.packed(t, ".", Gzip, makeTar(t, file(partialName("f", f.Digest), "evil")))
-	if _, err := Unpack(context.Background(), s, manifest(t, d, f), UnpackOptions{Dir: dir}); !errors.Is(err, store.ErrExists) {
-		t.Errorf("%v, want ErrExists", err)
+	if _, err := Unpack(context.Background(), s, manifest(t, d, f), UnpackOptions{Dir: dir}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("%v, want ErrInvalid", err)
 	}
 	if got := tree(t, dir); len(got) > 0 {
 		t.Errorf("left %v", got)
