@@ -31,7 +31,9 @@ type partial struct {
 
 // The parts of the names of partial files and of stages.
 const (
-	hashLength    = 12
+	digestLength  = 12 // digits of the digest
+	sealLength    = 4  // digits that tell such names from those that a user gave
+	hashLength    = digestLength + sealLength
 	partialSuffix = ".partial"
 	stageSuffix   = ".dir" + partialSuffix
 )
@@ -46,7 +48,14 @@ func partialName(name string, d digest.Digest) string {
 			base = base[:len(base)-1]
 		}
 	}
-	return dir + "." + base + "." + d.Encoded()[:hashLength] + partialSuffix
+	prefix, short := "."+base+".", d.Encoded()[:digestLength]
+	return dir + prefix + short + seal(prefix, short) + partialSuffix
+}
+
+// seal is what the digits of a digest in a name end with. What has the right ones was
+// made by this program, so that it may be removed again.
+func seal(prefix, short string) string {
+	return digest.FromString(prefix + short).Encoded()[:sealLength]
 }
 
 // openPartial opens the partial file for name, taking over what a dead process
@@ -59,9 +68,9 @@ func openPartial(root *os.Root, name string, d digest.Digest) (*partial, error) 
 		if err != nil || taken {
 			return p, err
 		}
-		var random [hashLength / 2]byte
+		var random [digestLength / 2]byte
 		_, _ = rand.Read(random[:]) // never fails: crypto/rand's contract
-		// The hash part of the name is the random one, so that it is as long.
+		// In place of the digest's digits, so that the name is as long.
 		p.name = partialName(name, digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(random[:])))
 	}
 	return p, fmt.Errorf("%w: %s", store.ErrLocked, p.name)

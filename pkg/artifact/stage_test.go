@@ -153,6 +153,8 @@ func TestUnpackSweeps(t *testing.T) {
 	kept := map[string]string{
 		"sub/.f.notes.partial": "", "sub/.f.0123456789ab": "", "sub/.g.0123456789ab.partial": "", ".f.0123456789ab.partial": "",
 		"sub/.f.x.0123456789ab.partial": "",
+		// Names of a user: nothing but the last digits tells them from the names of pull.
+		"sub/.f.0123456789abcdef.partial": "", ".d.0123456789abcdef.partial": "", ".d.fedcba9876543210.dir.partial/notes": "", "d/.probe.dir.partial": "",
 	}
 	for range 2 { // the second time there is nothing to fetch for f
 		for _, name := range stale {
@@ -165,7 +167,7 @@ func TestUnpackSweeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := maps.Clone(kept)
-		maps.Copy(want, map[string]string{"sub/": "", "sub/f": "new", "d/": "", "d/a": "1"})
+		maps.Copy(want, map[string]string{"sub/": "", "sub/f": "new", "d/": "", "d/a": "1", ".d.fedcba9876543210.dir.partial/": ""})
 		if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}
