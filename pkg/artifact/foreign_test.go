@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -64,6 +65,64 @@ func TestCommitOnlyProven(t *testing.T) {
 		t.Errorf("%v, want ErrExists", err)
 	}
 	if got := tree(t, dir); got["a"] != "" {
+		t.Errorf("files %v", got)
+	}
+}
+
+// What another account laid there is fetched and replaced, also where it has the right
+// content: its owner could change it afterwards.
+func TestUnpackFilesOfAnother(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a file of another account")
+	}
+	const nobody = 65534
+	dir := makeTree(t)
+	write(t, dir+"/f", "a file")
+	packed, raw := packTree(t, PackRequest{Dir: dir})
+	s := &source{blobs: map[digest.Digest][]byte{packed.Digest: raw}}
+	m := manifest(t, s.add("f", "a file"), packed)
+	unpack := func(keep bool) (Result, error) {
+		return Unpack(context.Background(), s, m, UnpackOptions{Dir: dir, KeepOld: keep})
+	}
+	if got, err := unpack(true); err != nil || got.Files[0].Outcome != Skipped || got.Files[1].Outcome != Skipped {
+		t.Fatalf("what is there already: %v, %v", got.Files, err)
+	}
+	for _, name := range []string{dir + "/f", dir + "/tree/run.sh"} {
+		if err := os.Chown(name, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := unpack(true); !errors.Is(err, store.ErrExists) {
+		t.Errorf("where nothing may be replaced: %v, want ErrExists", err)
+	}
+	if got, err := unpack(false); err != nil || got.Files[0].Outcome != Downloaded || got.Files[1].Outcome != Downloaded {
+		t.Errorf("%v, %v", got.Files, err)
+	}
+	for _, name := range []string{"f", "tree/run.sh"} {
+		if info, err := os.Lstat(dir + "/" + name); err != nil || !isMine(info) {
+			t.Errorf("%s is not the user's: %v", name, err)
+		}
+	}
+}
+
+// A stage that cannot be removed, as that of another account in /tmp, does not make
+// every pull fail.
+func TestStageInTheWay(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root can remove it")
+	}
+	s, dir := &source{}, t.TempDir()
+	d := s.packed(t, "d", Gzip, makeTar(t, file("d/a", "1")))
+	locked := dir + "/" + stageName(partialName("d", d.Digest)) + "/locked"
+	write(t, locked+"/x", "")
+	if err := os.Chmod(locked, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(locked, 0o700) })
+	if _, err := Unpack(context.Background(), s, manifest(t, d), UnpackOptions{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree(t, dir); got["d/a"] != "1" || len(got) != 5 {
 		t.Errorf("files %v", got)
 	}
 }

@@ -60,11 +60,16 @@ func seal(prefix, short string) string {
 
 // openPartial opens the partial file for name, taking over what a dead process
 // left. Where another process is at work on it, or something else than a file
-// has its name, a new one with a random name is opened.
-func openPartial(root *os.Root, name string, d digest.Digest) (*partial, error) {
+// has its name, a new one with a random name is opened. With staged, the name of its
+// stage is free as well.
+func openPartial(root *os.Root, name string, d digest.Digest, staged bool) (*partial, error) {
 	p := &partial{root: root, name: partialName(name, d)}
 	for range 10 {
 		taken, err := p.take()
+		if err == nil && taken && staged && root.RemoveAll(filepath.FromSlash(stageName(p.name))) != nil {
+			p.discard() // another user's stage is in the way
+			taken = false
+		}
 		if err != nil || taken {
 			return p, err
 		}

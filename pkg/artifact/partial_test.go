@@ -57,7 +57,7 @@ func TestPartialLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	other, err := openPartial(root, "f", d.Digest)
+	other, err := openPartial(root, "f", d.Digest, false)
 	if err != nil {
 		t.Fatal(err)
 	}
