@@ -13,8 +13,12 @@ import (
 // directory that is pulled into, such as /tmp.
 
 // partialOf is the name under which data.bin comes.
-func partialOf(content string) string {
-	return ".data.bin." + digest.FromString(content).Encoded()[:12] + ".partial"
+func partialOf(content string) string { return partialName("data.bin", digest.FromString(content)) }
+
+// partialName is the name under which content comes for a file.
+func partialName(base string, d digest.Digest) string {
+	name := "." + base + "." + d.Encoded()[:12]
+	return name + digest.FromString(name).Encoded()[:4] + ".partial"
 }
 
 // A partial file that another account laid there is not filled: that account

@@ -56,8 +56,8 @@ func (k *work) checkAlone() {
 // partialFile is the name of a file that is not whole: of its final name and the
 // digest, by which the next pull finds it. partialStage is a directory of one.
 var (
-	partialFile  = regexp.MustCompile(`^\.(.+)\.([0-9a-f]{12})\.partial$`)
-	partialStage = regexp.MustCompile(`^\.(.+)\.([0-9a-f]{12})\.dir\.partial$`)
+	partialFile  = regexp.MustCompile(`^\.(.+)\.([0-9a-f]{12})[0-9a-f]{4}\.partial$`)
+	partialStage = regexp.MustCompile(`^\.(.+)\.([0-9a-f]{12})[0-9a-f]{4}\.dir\.partial$`)
 )
 
 // checkFailed: a pull that failed has left nothing under a final name that is not

@@ -32,11 +32,8 @@ func (u *unpacking) extract(ctx context.Context, t *target) error {
 		sum = verifier
 	}
 	t.stage = stageName(t.part.name)
-	stage := filepath.FromSlash(t.stage)
-	if err := t.root.RemoveAll(stage); err != nil { // left by a dead process, or not there
-		return err
-	}
-	if err := t.root.Mkdir(stage, 0o777); err != nil {
+	// What a dead process left there, openPartial has removed.
+	if err := t.root.Mkdir(filepath.FromSlash(t.stage), 0o777); err != nil {
 		return err
 	}
 	x := newExtraction(t)

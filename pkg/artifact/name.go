@@ -64,6 +64,18 @@ func checkName(name string, windows bool) error {
 			}
 		}
 	}
+	return checkForeign(name)
+}
+
+// checkForeign refuses a name that a partial file or stage may have: what came by it
+// would be taken for content that is proven already, or removed with what a dead
+// process left. Some file systems take capitals for the same name.
+func checkForeign(name string) error {
+	for _, part := range strings.Split(strings.ToLower(name), "/") {
+		if _, _, ok := splitPartial(part); ok {
+			return fmt.Errorf("%q is a name of the files that pull has while they are not whole", part)
+		}
+	}
 	return nil
 }
 

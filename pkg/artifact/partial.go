@@ -31,7 +31,9 @@ type partial struct {
 
 // The parts of the names of partial files and of stages.
 const (
-	hashLength    = 12
+	digestLength  = 12 // digits of the digest
+	sealLength    = 4  // digits that tell such names from those that a user gave
+	hashLength    = digestLength + sealLength
 	partialSuffix = ".partial"
 	stageSuffix   = ".dir" + partialSuffix
 )
@@ -46,22 +48,34 @@ func partialName(name string, d digest.Digest) string {
 			base = base[:len(base)-1]
 		}
 	}
-	return dir + "." + base + "." + d.Encoded()[:hashLength] + partialSuffix
+	prefix, short := "."+base+".", d.Encoded()[:digestLength]
+	return dir + prefix + short + seal(prefix, short) + partialSuffix
+}
+
+// seal is what the digits of a digest in a name end with. What has the right ones was
+// made by this program, so that it may be removed again.
+func seal(prefix, short string) string {
+	return digest.FromString(prefix + short).Encoded()[:sealLength]
 }
 
 // openPartial opens the partial file for name, taking over what a dead process
 // left. Where another process is at work on it, or something else than a file
-// has its name, a new one with a random name is opened.
-func openPartial(root *os.Root, name string, d digest.Digest) (*partial, error) {
+// has its name, a new one with a random name is opened. With staged, the name of its
+// stage is free as well.
+func openPartial(root *os.Root, name string, d digest.Digest, staged bool) (*partial, error) {
 	p := &partial{root: root, name: partialName(name, d)}
 	for range 10 {
 		taken, err := p.take()
+		if err == nil && taken && staged && root.RemoveAll(filepath.FromSlash(stageName(p.name))) != nil {
+			p.discard() // another user's stage is in the way
+			taken = false
+		}
 		if err != nil || taken {
 			return p, err
 		}
-		var random [hashLength / 2]byte
+		var random [digestLength / 2]byte
 		_, _ = rand.Read(random[:]) // never fails: crypto/rand's contract
-		// The hash part of the name is the random one, so that it is as long.
+		// In place of the digest's digits, so that the name is as long.
 		p.name = partialName(name, digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(random[:])))
 	}
 	return p, fmt.Errorf("%w: %s", store.ErrLocked, p.name)
@@ -214,6 +228,9 @@ func (p *partial) sync() error { return p.file.Sync() }
 func (p *partial) commit(name string) error {
 	f := p.file
 	p.file = nil
+	if err := p.still(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	if closeBeforeRename {
 		if err := f.Close(); err != nil {
 			return err
@@ -223,6 +240,20 @@ func (p *partial) commit(name string) error {
 	err := p.root.Rename(filepath.FromSlash(p.name), filepath.FromSlash(name))
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
+	}
+	return err
+}
+
+// still says whether the name is that of the file that was proven: it is the name
+// that is renamed.
+func (p *partial) still(f *os.File) error {
+	proven, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := p.root.Lstat(filepath.FromSlash(p.name))
+	if err == nil && !os.SameFile(now, proven) {
+		err = fmt.Errorf("%w: %s is another file by now", store.ErrExists, filepath.Join(p.root.Name(), filepath.FromSlash(p.name)))
 	}
 	return err
 }

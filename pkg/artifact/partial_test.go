@@ -57,7 +57,7 @@ func TestPartialLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	other, err := openPartial(root, "f", d.Digest)
+	other, err := openPartial(root, "f", d.Digest, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestUnpackTogether(t *testing.T) {
 
 func TestPartialName(t *testing.T) {
 	d := digest.FromString("x")
-	if got := partialName("sub/a.txt", d); got != "sub/.a.txt."+d.Encoded()[:12]+".partial" {
+	if got := partialName("sub/a.txt", d); got != "sub/.a.txt."+d.Encoded()[:12]+seal(".a.txt.", d.Encoded()[:12])+".partial" {
 		t.Error(got)
 	}
 	for _, name := range []string{strings.Repeat("n", 255), strings.Repeat("ö", 127)} {

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -79,15 +80,11 @@ func (u *unpacking) moves(t *target, from, to string, busy map[string]bool) ([]m
 
 // mayWrite tries whether entries of a directory can be made and removed.
 func mayWrite(root *os.Root, dir string) error {
-	probe := filepath.FromSlash(path.Join(dir, ".probe"+stageSuffix))
-	if err := root.Mkdir(probe, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+	probe := filepath.FromSlash(path.Join(dir, ".probe."+rand.Text()+stageSuffix))
+	if err := root.Mkdir(probe, 0o777); err != nil {
 		return err
 	}
-	err := root.Remove(probe)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // another pull tried as well
-	}
-	return err
+	return root.Remove(probe)
 }
 
 // openedDir is a directory that had a mode without a right of its owner.
@@ -179,7 +176,7 @@ func (u *unpacking) busy(root *os.Root) map[string]bool {
 
 // sweep removes what processes that died left of other content for the names
 // of the targets, so that it is not taken for something to keep. What a running
-// process holds stays.
+// process holds stays, and so does what has a name that only looks alike.
 func (u *unpacking) sweep() {
 	type place struct {
 		root *os.Root
@@ -201,8 +198,8 @@ func (u *unpacking) sweep() {
 		}
 		for _, name := range names {
 			prefix, hash, ok := splitPartial(strings.TrimSuffix(name, "/"))
-			if !ok || !wanted[prefix] {
-				continue
+			if !ok || !wanted[prefix] || hash[digestLength:] != seal(prefix, hash[:digestLength]) {
+				continue // the last is a name that a user gave
 			}
 			p := &partial{root: at.root, name: path.Join(at.dir, prefix+hash+partialSuffix)}
 			if taken, err := p.take(); err == nil && taken {

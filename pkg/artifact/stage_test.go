@@ -132,8 +132,8 @@ func TestStageLeavesPartials(t *testing.T) {
 	s, dir := &source{}, t.TempDir()
 	f := s.add("f", "proven")
 	d := s.packed(t, ".", Gzip, makeTar(t, file(partialName("f", f.Digest), "evil")))
-	if _, err := Unpack(context.Background(), s, manifest(t, d, f), UnpackOptions{Dir: dir}); !errors.Is(err, store.ErrExists) {
-		t.Errorf("%v, want ErrExists", err)
+	if _, err := Unpack(context.Background(), s, manifest(t, d, f), UnpackOptions{Dir: dir}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("%v, want ErrInvalid", err)
 	}
 	if got := tree(t, dir); len(got) > 0 {
 		t.Errorf("left %v", got)
@@ -153,6 +153,8 @@ func TestUnpackSweeps(t *testing.T) {
 	kept := map[string]string{
 		"sub/.f.notes.partial": "", "sub/.f.0123456789ab": "", "sub/.g.0123456789ab.partial": "", ".f.0123456789ab.partial": "",
 		"sub/.f.x.0123456789ab.partial": "",
+		// Names of a user: nothing but the last digits tells them from the names of pull.
+		"sub/.f.0123456789abcdef.partial": "", ".d.0123456789abcdef.partial": "", ".d.fedcba9876543210.dir.partial/notes": "", "d/.probe.dir.partial": "",
 	}
 	for range 2 { // the second time there is nothing to fetch for f
 		for _, name := range stale {
@@ -165,7 +167,7 @@ func TestUnpackSweeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := maps.Clone(kept)
-		maps.Copy(want, map[string]string{"sub/": "", "sub/f": "new", "d/": "", "d/a": "1"})
+		maps.Copy(want, map[string]string{"sub/": "", "sub/f": "new", "d/": "", "d/a": "1", ".d.fedcba9876543210.dir.partial/": ""})
 		if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}

@@ -130,7 +130,7 @@ func (u *unpacking) checkTitle(t *target) error {
 	case u.AllowTraversal && strings.IndexFunc(t.title, unicode.IsControl) >= 0:
 		return errors.New("it has control characters")
 	case u.AllowTraversal && !filepath.IsLocal(filepath.FromSlash(t.title)):
-		return nil
+		return checkForeign(filepath.ToSlash(t.title))
 	case u.AllowTraversal:
 		return checkName(path.Clean(t.title), runtime.GOOS == "windows")
 	}

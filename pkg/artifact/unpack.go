@@ -208,7 +208,7 @@ func (t *target) failed(err error) error { return inDir(t.dir, fmt.Errorf("%s: %
 
 // fill gets the content of a target from blob, proves it, and extracts it.
 func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err error) {
-	if t.part, err = openPartial(t.root, t.name, t.desc.Digest); err != nil {
+	if t.part, err = openPartial(t.root, t.name, t.desc.Digest, t.unpack); err != nil {
 		return err
 	}
 	switch err := t.part.fill(ctx, blob, t.desc); {

@@ -276,16 +276,18 @@ func TestUnpackInTheWay(t *testing.T) {
 		want   error
 		after  map[string]string // beside what was there
 	}{
-		"file":              {func(out string) error { return os.WriteFile(out+"/x", []byte("old"), 0o600) }, "x", false, nil, map[string]string{"out/x": "new"}},
-		"file to keep":      {func(out string) error { return os.WriteFile(out+"/x", []byte("old"), 0o600) }, "x", true, store.ErrExists, nil},
-		"link to a file":    {func(out string) error { return os.Symlink("../victim", out+"/x") }, "x", false, nil, map[string]string{"out/x": "new"}},
-		"link to keep":      {func(out string) error { return os.Symlink("gone", out+"/x") }, "x", true, store.ErrExists, nil},
-		"dangling link":     {func(out string) error { return os.Symlink("../gone", out+"/x") }, "x", false, nil, map[string]string{"out/x": "new"}},
-		"directory":         {func(out string) error { return os.Mkdir(out+"/x", 0o777) }, "x", false, store.ErrExists, nil},
-		"parent links out":  {func(out string) error { return os.Symlink("..", out+"/d") }, "d/x", false, store.ErrExists, nil},
-		"parent links in":   {func(out string) error { return errors.Join(os.Mkdir(out+"/e", 0o777), os.Symlink("e", out+"/d")) }, "d/x", false, store.ErrExists, nil},
-		"parent is a file":  {func(out string) error { return os.WriteFile(out+"/d", nil, 0o666) }, "d/x", false, store.ErrExists, nil},
-		"partial is a link": {func(out string) error { return os.Symlink("../victim", out+"/.x.11507a0e2f5e.partial") }, "x", false, nil, map[string]string{"out/x": "new"}},
+		"file":             {func(out string) error { return os.WriteFile(out+"/x", []byte("old"), 0o600) }, "x", false, nil, map[string]string{"out/x": "new"}},
+		"file to keep":     {func(out string) error { return os.WriteFile(out+"/x", []byte("old"), 0o600) }, "x", true, store.ErrExists, nil},
+		"link to a file":   {func(out string) error { return os.Symlink("../victim", out+"/x") }, "x", false, nil, map[string]string{"out/x": "new"}},
+		"link to keep":     {func(out string) error { return os.Symlink("gone", out+"/x") }, "x", true, store.ErrExists, nil},
+		"dangling link":    {func(out string) error { return os.Symlink("../gone", out+"/x") }, "x", false, nil, map[string]string{"out/x": "new"}},
+		"directory":        {func(out string) error { return os.Mkdir(out+"/x", 0o777) }, "x", false, store.ErrExists, nil},
+		"parent links out": {func(out string) error { return os.Symlink("..", out+"/d") }, "d/x", false, store.ErrExists, nil},
+		"parent links in":  {func(out string) error { return errors.Join(os.Mkdir(out+"/e", 0o777), os.Symlink("e", out+"/d")) }, "d/x", false, store.ErrExists, nil},
+		"parent is a file": {func(out string) error { return os.WriteFile(out+"/d", nil, 0o666) }, "d/x", false, store.ErrExists, nil},
+		"partial is a link": {func(out string) error {
+			return os.Symlink("../victim", out+"/"+partialName("x", digest.FromString("new")))
+		}, "x", false, nil, map[string]string{"out/x": "new"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			top := t.TempDir()
@@ -300,9 +302,6 @@ func TestUnpackInTheWay(t *testing.T) {
 			}
 			s := &source{}
 			d := s.add(c.title, "new")
-			if !strings.HasPrefix(d.Digest.Encoded(), "11507a0e2f5e") {
-				t.Fatalf("the case's name of a partial file is wrong: %s", d.Digest)
-			}
 			_, err := Unpack(context.Background(), s, manifest(t, d), UnpackOptions{Dir: out, KeepOld: c.keep})
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)

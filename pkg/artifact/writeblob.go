@@ -43,7 +43,7 @@ func WriteBlob(ctx context.Context, b store.Blob, file string) error {
 		return err
 	}
 	defer root.Close()
-	p, err := openPartial(root, name, b.Digest)
+	p, err := openPartial(root, name, b.Digest, false)
 	if err != nil {
 		return inDir(dir, err)
 	}

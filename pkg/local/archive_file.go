@@ -12,9 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +59,7 @@ func openArchiveFile(file string, opts LayoutOptions) (*archiveFile, error) {
 // load reads the table of contents, and the manifests into memory.
 func (f *archiveFile) load() error {
 	f.layouts = map[string]*packed{}
-	in, err := os.Open(f.file)
+	in, err := os.OpenFile(f.file, os.O_RDONLY|noWait, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -113,20 +111,12 @@ func (f *archiveFile) begin(ctx context.Context) error {
 	if f.made != nil {
 		return nil
 	}
-	lock := flock.New(f.file + ".lock")
-	bound, cancel := context.WithTimeout(ctx, f.wait)
-	defer cancel()
-	if ok, err := lock.TryLockContext(bound, lockPoll); !ok {
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case bound.Err() == nil:
-			return err // no such directory, say
-		}
-		return fmt.Errorf("%w: another process did not let go of %s.lock within %v", store.ErrLocked, f.file, f.wait)
+	lock, err := f.takeLock(ctx)
+	if err != nil {
+		return err
 	}
 	f.sweep()
-	err := f.reload()
+	err = f.reload()
 	if err == nil {
 		err = f.restart()
 	}
@@ -135,27 +125,6 @@ func (f *archiveFile) begin(ctx context.Context) error {
 	}
 	f.lock = lock
 	return nil
-}
-
-// temp makes a file beside the archive, where a rename will do. Only who holds
-// the lock makes them.
-func (f *archiveFile) temp() (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(f.file), "."+filepath.Base(f.file)+".*"+partialSuffix)
-}
-
-// sweep removes what writers that died have left: whoever holds the lock has
-// none of its own yet. What cannot be removed stays, and does no harm.
-func (f *archiveFile) sweep() {
-	dir, base := filepath.Split(f.file)
-	entries, _ := os.ReadDir(filepath.Clean(dir))
-	for _, e := range entries {
-		// Only digits in between: a.tar.b, beside a.tar, has files of its own.
-		random, ok := strings.CutPrefix(e.Name(), "."+base+".")
-		random, ends := strings.CutSuffix(random, partialSuffix)
-		if ok && ends && strings.Trim(random, "0123456789") == "" && e.Type().IsRegular() {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
 }
 
 func (f *archiveFile) reload() error {
@@ -303,7 +272,7 @@ func (f *archiveFile) finish() error {
 	if _, err := f.made.Write(make([]byte, 2*tarBlock)); err != nil { // the end mark
 		return err
 	}
-	if err := f.made.Chmod(0o644); err != nil {
+	if err := f.keepMode(); err != nil {
 		return err
 	}
 	return f.made.Sync()
