@@ -25,9 +25,8 @@ func (r *repository) homeOf(b store.Blob) (from string, given bool) {
 // for one and opening an upload at once, or by sending it. Either is one request,
 // and right in any case.
 //
-// What is known to be here is asked for. Else a registry that stores a blob by one
-// POST gets it at once, and any other is asked, because it would read the bytes
-// for nothing. While that is not known, a few blobs are asked for: a small artifact
+// A registry that stores a blob by one POST gets it at once, and any other is asked,
+// because it would read the bytes for nothing. While that is not known, a few blobs are asked for: a small artifact
 // has no more. If they are not here, one of the others is sent, to learn it.
 type questions struct {
 	mu       sync.Mutex
@@ -45,11 +44,11 @@ type questions struct {
 const asksAtOnce = 4
 
 // asksFirst decides how a small blob begins; it may wait for what others learn.
-func (r *repository) asksFirst(ctx context.Context, here bool) (bool, error) {
+func (r *repository) asksFirst(ctx context.Context) (bool, error) {
 	q := &r.asks
 	for {
 		q.mu.Lock()
-		asks, decided := q.decide(r.singlePost(), here)
+		asks, decided := q.decide(r.singlePost())
 		if q.news == nil {
 			q.news = make(chan struct{})
 		}
@@ -67,7 +66,7 @@ func (r *repository) asksFirst(ctx context.Context, here bool) (bool, error) {
 }
 
 // decide is asksFirst as far as is known now; the caller holds mu.
-func (q *questions) decide(post store.Answer, here bool) (asks, decided bool) {
+func (q *questions) decide(post store.Answer) (asks, decided bool) {
 	ask := func() (bool, bool) {
 		q.asked++
 		return true, true
@@ -75,7 +74,7 @@ func (q *questions) decide(post store.Answer, here bool) (asks, decided bool) {
 	switch {
 	case q.refused:
 		return false, true
-	case here || post == store.No:
+	case post == store.No:
 		return true, true
 	case post == store.Yes:
 		return false, true
@@ -125,6 +124,16 @@ func (r *repository) learnPost(answer store.Answer, e store.Evidence) {
 	r.known.learn(store.AbilitySinglePost, answer, e)
 	r.client.homes.learnPost(answer)
 	r.asks.change(func() { r.asks.tried = true })
+}
+
+// looksFor asks whether a blob that is said to be here is. No upload is opened: the
+// answer is one to believe, where that to a mount would have to be looked after.
+func (r *repository) looksFor(ctx context.Context, d store.Descriptor) (bool, error) {
+	found, err := r.hasBlob(ctx, d)
+	if err != nil && mayDoWithout(ctx, err, false) {
+		return false, nil
+	}
+	return found, err
 }
 
 // ask asks for a blob and opens an upload for it where it is not here, in one

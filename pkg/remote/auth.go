@@ -80,7 +80,11 @@ func (a *auth) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		return a.send(req, sent, func() {})
+		resp, err := a.send(req, sent, func() {})
+		if free && err == nil {
+			a.gate.open() // what answers a writer answers a reader
+		}
+		return resp, err
 	}
 	sent, done, err := a.ahead(req)
 	if err != nil {

@@ -2,24 +2,26 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 // claims are blobs that nobody sent, because the registry answered 201 to a mount
-// of them. It is asked for one of them while the first manifest that needs it is
-// put, which makes no round trip more; and for all of them where a manifest is
-// refused. What it has not is sent, and the manifest is put again.
+// of them. It is asked for each of them once: before a manifest that needs it gets a
+// tag, which is a round trip, and while one is put by digest, which is none. What it
+// has not is sent. No claim vouches for another.
 type claims struct {
 	mu    sync.Mutex
-	blobs map[digest.Digest]store.Blob // until a manifest that names them is there
-	stood bool                         // one was looked for, and is there
-	fell  bool                         // one was not: no mount is asked for any more
+	blobs map[digest.Digest]store.Blob // until they were looked for
+	fell  bool                         // one was not there: no mount is asked for any more
 }
 
 // add keeps what is needed to send the blob after all.
@@ -39,31 +41,30 @@ func (c *claims) forget(d digest.Digest) {
 	delete(c.blobs, d)
 }
 
-// of lists those that the manifest names, and whether one of them has to be looked
-// for.
-func (c *claims) of(m store.Manifest) (named []store.Blob, doubted bool) {
+func (c *claims) has(d digest.Digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, claimed := c.blobs[d]
+	return claimed
+}
+
+// of lists those that the manifest names.
+func (c *claims) of(m store.Manifest) (named []store.Blob) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.blobs) == 0 {
-		return nil, false
+		return nil
 	}
 	o, err := store.ParseOutline(m)
 	if err != nil {
-		return nil, false
+		return nil
 	}
 	for _, d := range o.Blobs() {
 		if b, claimed := c.blobs[d.Digest]; claimed {
 			named = append(named, b)
 		}
 	}
-	return named, !c.stood && len(named) > 0
-}
-
-// stand notes that nothing was found against a claim that was looked at.
-func (c *claims) stand() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stood = true
+	return named
 }
 
 // fall notes that a claim was false.
@@ -80,96 +81,97 @@ func (c *claims) believed() bool {
 	return !c.fell
 }
 
-// putProven is putOnce, and once more where the registry lacks blobs that it said it
-// had. A tag may then have named the manifest for the moment that it takes to send
-// them: to ask first would cost every push and copy a round trip.
+// putProven is putOnce, when the registry has the blobs that it said it had. By its
+// digest alone a manifest can be put meanwhile, and once more where blobs had to be
+// sent; a tag comes after what it needs.
 func (r *repository) putProven(ctx context.Context, m store.Manifest, req wire.Request) (resp *http.Response, err error) {
-	blobs, doubted := r.claims.of(m)
+	blobs := r.claims.of(m)
 	put := func() { resp, err = r.putOnce(ctx, m, req, false) }
-	missing := false
-	if doubted {
-		missing = r.lookWhile(ctx, blobs, put)
-	} else {
+	if tagged := len(req.Tags) > 0 || !store.IsDigest(req.Ref); tagged || len(blobs) == 0 {
+		if _, err := r.mend(ctx, blobs); err != nil {
+			return nil, err
+		}
 		put()
+		return resp, err
 	}
-	refused := statusOf(err, http.StatusBadRequest, http.StatusNotFound) != nil
-	if len(blobs) > 0 && (missing || refused) {
-		sent, lost := r.mend(ctx, blobs)
-		if lost != nil {
-			return nil, lost
-		}
-		if sent {
-			put()
-		}
+	var sent bool
+	var lost error
+	var mending sync.WaitGroup
+	mending.Go(func() { sent, lost = r.mend(ctx, blobs) })
+	put()
+	mending.Wait()
+	if lost != nil {
+		return nil, lost
 	}
-	if err == nil {
-		for _, b := range blobs {
-			r.claims.forget(b.Digest)
-		}
+	if sent {
+		put()
 	}
 	return resp, err
 }
 
-// lookWhile does put, and says whether one of the blobs is missing. It asks for the
-// largest: the smallest is often the empty config, which many have.
-func (r *repository) lookWhile(ctx context.Context, blobs []store.Blob, put func()) (missing bool) {
-	largest := blobs[0]
-	for _, b := range blobs {
-		if b.Size > largest.Size {
-			largest = b
-		}
-	}
-	var look sync.WaitGroup
-	look.Go(func() { missing = r.lacks(ctx, largest.Digest) })
-	put()
-	look.Wait()
-	return missing
-}
+// mendAtOnce bounds the blobs of a manifest that are looked for at once; the pace of
+// the origin does more.
+const mendAtOnce = 64
 
-// lacks says whether the registry says that it does not have the blob. Any other
-// answer is nothing against what it said before.
-func (r *repository) lacks(ctx context.Context, d digest.Digest) bool {
-	req := r.request(wire.BlobHead)
-	req.Digest = d
-	resp, err := r.client.do(ctx, call{Request: req, Once: true, Want: []int{http.StatusOK}})
-	if err == nil {
-		resp.Body.Close()
-	}
-	missing := statusOf(err, http.StatusNotFound) != nil
-	if !missing {
-		r.claims.stand()
-	}
-	return missing
-}
-
-// mend sends those of the blobs that the registry lacks, and says whether there
+// mend looks for blobs, sends those that the registry lacks, and says whether there
 // were any.
-func (r *repository) mend(ctx context.Context, blobs []store.Blob) (sent bool, err error) {
+func (r *repository) mend(ctx context.Context, blobs []store.Blob) (bool, error) {
+	var sent atomic.Bool
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(mendAtOnce)
 	for _, b := range blobs {
-		one, err := r.mendOne(ctx, b)
-		if err != nil {
-			return false, err
-		}
-		sent = sent || one
+		group.Go(func() error {
+			one, err := r.mendOne(gctx, b)
+			if one {
+				sent.Store(true)
+			}
+			return err
+		})
 	}
-	return sent, nil
+	err := group.Wait()
+	return sent.Load(), err
 }
 
+// mendOne sends a blob that the registry lacks, unless another manifest has seen to
+// that. Then it has only just come, and this manifest may have been too early.
 func (r *repository) mendOne(ctx context.Context, b store.Blob) (sent bool, err error) {
 	unlock, err := r.flights.lock(ctx, b.Digest)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	if !r.lacks(ctx, b.Digest) {
-		return false, nil
+	if !r.claims.has(b.Digest) {
+		return !r.claims.believed(), nil
 	}
-	r.claims.fall()
-	choice, reason := chooseMount(nil, true)
-	r.fallback(choice, reason)
-	if _, err := r.putNamed(ctx, b); err != nil {
+	missing, err := r.lacks(ctx, b.Digest)
+	if err != nil {
 		return false, err
 	}
+	if missing {
+		r.claims.fall()
+		choice, reason := chooseMount(nil, true)
+		r.fallback(choice, reason)
+		if _, err := r.putNamed(ctx, b); err != nil {
+			return false, err
+		}
+	}
 	r.claims.forget(b.Digest)
-	return true, nil
+	return missing, nil
+}
+
+// lacks says whether the registry says that it does not have the blob. One that does
+// not let itself be asked has said nothing against what it said before.
+func (r *repository) lacks(ctx context.Context, d digest.Digest) (bool, error) {
+	req := r.request(wire.BlobHead)
+	req.Digest = d
+	resp, err := r.client.do(ctx, call{Request: req, Want: []int{http.StatusOK}})
+	switch {
+	case err == nil:
+		resp.Body.Close()
+	case statusOf(err, http.StatusNotFound) != nil:
+		return true, nil
+	case ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
+		return false, err
+	}
+	return false, nil
 }

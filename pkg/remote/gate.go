@@ -54,12 +54,19 @@ func (g *gate) leave(read, write bool) {
 	g.ahead = nil
 }
 
-// mayBeRefused says that a writer need not wait at the gate: nobody has
+// open lets all go from now on, also while one is ahead.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.read, g.write = true, true
+}
+
+// mayBeRefused says that a writer, or a question, need not wait at the gate: nobody has
 // credentials for the registry, so that it most likely lets everybody in, and
 // little is lost where it asks all the same. Over https it waits: the first
 // request shows as well whether one connection takes them all (HTTP/2).
 func (a *auth) mayBeRefused(req *http.Request) (bool, error) {
-	if !writes(req) || a.base.Scheme != "http" || req.ContentLength < 0 || req.ContentLength > largeBody {
+	if req.Method == http.MethodGet || a.base.Scheme != "http" || req.ContentLength < 0 || req.ContentLength > largeBody {
 		return false, nil
 	}
 	cred, err := a.credential(req.Context(), tripOf(req).repo)

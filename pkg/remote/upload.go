@@ -100,12 +100,17 @@ func (r *repository) putNamed(ctx context.Context, b store.Blob) (store.How, err
 		s = opened
 	}
 	if b.Size <= smallBlob {
+		if from == r.name {
+			if found, err := r.looksFor(ctx, b.Descriptor); err != nil || found {
+				return store.Present, err
+			}
+		}
 		// A registry that refuses to mount would refuse the question as well.
 		return r.putSmall(ctx, b, s, func() (bool, error) {
-			if s != nil || other || !r.claims.believed() {
+			if s != nil || from != "" || !r.claims.believed() {
 				return false, nil
 			}
-			return r.asksFirst(ctx, from == r.name)
+			return r.asksFirst(ctx)
 		})
 	}
 	// Many bytes are worth a question. After a mount that was not done the blob
