@@ -322,9 +322,19 @@ func TestCase65Mount(t *testing.T) {
 		w.Header().Set("Docker-Content-Digest", digest.FromString("x").String())
 		w.WriteHeader(http.StatusCreated)
 	}
+	// Of another blob than the largest; the others are mounted.
+	lieOfSmall := func(next http.Handler) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("mount") == digest.FromString(largeContent).String() {
+				next.ServeHTTP(w, r)
+				return
+			}
+			lie(w, r)
+		}
+	}
 	for name, fault := range map[string]http.HandlerFunc{
 		"202 without Location": status(202), "404": status(404), "403": status(403), "405": status(405), "401": status(401),
-		"lies": lie, "lies of another": lieOther,
+		"lies": lie, "lies of another": lieOther, "lies of some": nil,
 	} {
 		// The registry looks for the blobs of a manifest, or it takes every manifest.
 		for kind, quirks := range map[string]serve.Quirks{"strict": {}, "takes everything": {AbsentBlobs: true}} {
@@ -336,6 +346,10 @@ func TestCase65Mount(t *testing.T) {
 				d := newDesk(t)
 				files := d.sources()
 				d.stet(append([]string{"push", there.Name() + "/app:v1"}, files...)...).ok()
+				fault := fault
+				if fault == nil {
+					fault = lieOfSmall(registry)
+				}
 				h := newHostile(t, first(always, mounts, fault, registry))
 				d.stet(quick("cp", h.Name()+"/app:v1", h.Name()+"/copy:v1")...).ok()
 				d.pushed(there.Name() + "/copy:v1")

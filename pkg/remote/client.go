@@ -129,7 +129,7 @@ func (c *client) send(ctx context.Context, call call, t *trip) (*http.Response, 
 	}
 	resp, err := c.auth.RoundTrip(req)
 	if err != nil {
-		return nil, explain(req, err)
+		return nil, c.clean(explain(req, err))
 	}
 	c.warn(resp)
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {

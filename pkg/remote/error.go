@@ -9,7 +9,9 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -74,8 +76,15 @@ func newError(resp *http.Response, t *trip, secrets []string) *Error {
 func headerSecrets(h http.Header) []string {
 	var secrets []string
 	add := func(s string) {
-		if len(s) >= 4 {
-			secrets = append(secrets, s)
+		if len(s) < 4 {
+			return
+		}
+		secrets = append(secrets, s)
+		quoted := strconv.Quote(s) // as errors show what they quote, and URLs
+		for _, other := range []string{quoted[1 : len(quoted)-1], url.PathEscape(s), url.QueryEscape(s)} {
+			if other != s {
+				secrets = append(secrets, other)
+			}
 		}
 	}
 	for _, values := range h {
@@ -96,14 +105,6 @@ func headerSecrets(h http.Header) []string {
 	// The longest first: what it contains may be a secret too.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	return secrets
-}
-
-// without is s with secrets taken out.
-func without(secrets []string, s string) string {
-	for _, secret := range secrets {
-		s = strings.ReplaceAll(s, secret, "REDACTED")
-	}
-	return s
 }
 
 // oneLine is s as one line of valid text of bearable length.

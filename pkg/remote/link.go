@@ -108,7 +108,11 @@ func (c *client) nextPage(resp *http.Response) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: the list goes on at %q, which is no URL", store.ErrInvalid, target)
 	}
 	if !strings.EqualFold(u.Host, c.base.Host) || u.Opaque != "" {
-		return nil, fmt.Errorf("%w: the list goes on at another host, %q; it is not followed there", store.ErrInvalid, u.Host)
+		host := "REDACTED" // also where only a part of what was sent would be the host
+		if shown, err := url.Parse(without(c.secrets.list(), target)); err == nil {
+			host = shown.Host
+		}
+		return nil, fmt.Errorf("%w: the list goes on at another host, %q; it is not followed there", store.ErrInvalid, host)
 	}
 	u.Scheme, u.User = c.base.Scheme, nil
 	return u, nil

@@ -184,8 +184,8 @@ func (c *client) page(ctx context.Context, call call, most int64, read readPage)
 	}
 	n, more, err := read(resp, raw)
 	if err != nil || !more {
-		return nil, n, false, err
+		return nil, n, false, c.clean(err)
 	}
 	next, err := c.nextPage(resp)
-	return next, n, true, err
+	return next, n, true, c.clean(err)
 }

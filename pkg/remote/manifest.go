@@ -76,6 +76,7 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 		return store.Manifest{}, err
 	}
 	m, err := readManifest(resp, ref, raw)
+	err = r.client.clean(err)
 	if store.IsDigest(ref) && errors.Is(err, store.ErrMismatch) {
 		return store.Manifest{}, err // names the digest itself
 	}

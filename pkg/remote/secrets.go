@@ -3,6 +3,7 @@ package remote
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -45,3 +46,50 @@ func (s *secrets) list() []string {
 	defer s.mu.Unlock()
 	return s.all
 }
+
+// without is s with secrets taken out, also where they come back in another case.
+func without(secrets []string, s string) string {
+	for _, secret := range secrets {
+		secret = lower(secret)
+		var out strings.Builder
+		for {
+			at := strings.Index(lower(s), secret)
+			if at < 0 {
+				break
+			}
+			out.WriteString(s[:at] + "REDACTED")
+			s = s[at+len(secret):]
+		}
+		s = out.String() + s
+	}
+	return s
+}
+
+// lower is s with the letters of ASCII in lower case: as long as s, and cut alike.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// clean is err without what was sent in its text: headers of answers are in it.
+func (c *client) clean(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &cleaned{err, without(c.secrets.list(), err.Error())}
+}
+
+// cleaned is an error with another text.
+type cleaned struct {
+	err  error
+	text string
+}
+
+func (e *cleaned) Error() string { return e.text }
+
+func (e *cleaned) Unwrap() error { return e.err }

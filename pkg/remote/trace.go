@@ -30,14 +30,14 @@ func (t *trace) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.ContentLength != 0 {
 		size = fmt.Sprintf(" length=%d", req.ContentLength)
 	}
-	t.line("> %s%s%s%s", what, size, shown(req.Header, "Accept", "Content-Type", "Range", "Content-Range"), authKind(req.Header))
+	t.line("> %s%s%s%s", what, size, t.shown(req.Header, "Accept", "Content-Type", "Range", "Content-Range"), authKind(req.Header))
 	resp, err := t.next.RoundTrip(req)
 	took := t.now().Sub(start).Round(time.Millisecond)
 	if err != nil {
 		t.line("< %s: no answer after %v", what, took)
 		return nil, err
 	}
-	t.line("< %d %s %s %v length=%d%s", resp.StatusCode, what, resp.Proto, took, resp.ContentLength, shown(resp.Header,
+	t.line("< %d %s %s %v length=%d%s", resp.StatusCode, what, resp.Proto, took, resp.ContentLength, t.shown(resp.Header,
 		"Content-Type", "Content-Range", "Range", "Location", "Retry-After", "Warning", "Www-Authenticate",
 		"Docker-Content-Digest", "Oci-Subject", "Oci-Tag", "Oci-Filters-Applied", "Oci-Chunk-Min-Length"))
 	return resp, nil
@@ -47,8 +47,9 @@ func (t *trace) line(format string, args ...any) {
 	_, _ = io.WriteString(t.out, without(t.secrets.list(), fmt.Sprintf(format, args...))+"\n")
 }
 
-// shown is the named headers in one line, with controls escaped.
-func shown(h http.Header, names ...string) string {
+// shown is the named headers in one line, with controls escaped. A secret is taken
+// out before its value is cut or quoted, after which it would not be recognised.
+func (t *trace) shown(h http.Header, names ...string) string {
 	var b strings.Builder
 	for _, name := range names {
 		for _, v := range h.Values(name) {
@@ -58,6 +59,7 @@ func shown(h http.Header, names ...string) string {
 			case "Www-Authenticate":
 				v = redactChallenge(v)
 			}
+			v = without(t.secrets.list(), v)
 			fmt.Fprintf(&b, " %s=%s", name, strconv.Quote(v[:min(len(v), 500)]))
 		}
 	}
