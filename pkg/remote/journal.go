@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -103,6 +104,25 @@ func (p *patching) recall(ctx context.Context) {
 		Kind: store.Retrying, Desc: p.blob.Descriptor, Name: store.NameOf(p.blob.Descriptor),
 		Text: fmt.Sprintf("an earlier upload broke off; going on after %d of %d bytes", n, p.blob.Size),
 	})
+}
+
+// again prepares the next try of an upload that another process began, and gives
+// where it begins. What that one had sent may have been on its way when the
+// registry was asked how much it has: who is told another place asks once more.
+func (p *patching) again(ctx context.Context, err error, try int) int64 {
+	if statusOf(err, http.StatusRequestedRangeNotSatisfiable) == nil || try >= p.retries() {
+		p.restart(ctx)
+		return 0
+	}
+	if pause(ctx, try) != nil {
+		return p.at // interrupted: it stays as it is
+	}
+	p.goOn(ctx, err)
+	p.client.opts.Events.Emit(store.Event{
+		Kind: store.Retrying, Desc: p.blob.Descriptor, Name: store.NameOf(p.blob.Descriptor),
+		Text: fmt.Sprintf("%s; going on after %d bytes", err, p.at),
+	})
+	return p.at
 }
 
 // key is what the journal knows content by: its digest, else its size and beginning.

@@ -51,8 +51,7 @@ func (r *repository) patched(ctx context.Context, b store.Blob, step int64, s *s
 			return d, nil
 		}
 		if p.inherited && ctx.Err() == nil && !outside(err) {
-			p.restart(ctx)
-			furthest = 0
+			furthest = p.again(ctx, err, try)
 			continue
 		}
 		if own || r.retries() == 0 || !p.mayGoOn(ctx, err) {
@@ -149,8 +148,12 @@ func (p *patching) mayGoOn(ctx context.Context, err error) bool {
 // goOn prepares the next try after err: from what the registry has, as far as
 // that is clear and of use, else from zero.
 func (p *patching) goOn(ctx context.Context, err error) {
+	most := p.blob.Size // what another process has sent may still be on its way, and was not read here
 	if p.in != nil {
 		p.read = p.in.stop()
+	}
+	if !p.inherited {
+		most = p.read.size
 	}
 	misplaced := p.at > 0 && statusOf(err, http.StatusRequestedRangeNotSatisfiable) != nil
 	if !misplaced && !errors.Is(err, store.ErrUnavailable) {
@@ -164,7 +167,7 @@ func (p *patching) goOn(ctx context.Context, err error) {
 	}
 	n, err := p.progress(ctx)
 	p.doubt = misplaced && n == p.at
-	if err != nil || p.doubt || n < p.at || n > p.read.size {
+	if err != nil || p.doubt || n < p.at || n > most {
 		p.restart(ctx)
 		return
 	}
