@@ -16,14 +16,14 @@ import (
 // An open archive does not hold its manifests: one tag of a tar with many large ones
 // would cost all of them.
 func TestArchiveMemory(t *testing.T) {
-	const many, size, bound = 16, 512 << 10, 3 << 20
+	const many, bound = 16, 12 << 20
 	entries := []string{}
 	headers := []struct{ name, content string }{}
 	subject := digest.FromString("subject")
 	for i := range many {
 		raw := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"text/plain","digest":%q,"size":%d},"layers":[],`+
 			`"subject":{"mediaType":%q,"digest":%q,"size":7},"annotations":{"n":"%d","long":%q}}`,
-			store.MediaTypeImage, subject, i, store.MediaTypeImage, subject, i, strings.Repeat("x", size))
+			store.MediaTypeImage, subject, i, store.MediaTypeImage, subject, i, strings.Repeat("x", 3<<20))
 		d := digest.FromString(raw)
 		for _, tag := range []string{"v", "also"} {
 			entries = append(entries, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"annotations":{"org.opencontainers.image.ref.name":"%s%d"}}`,
@@ -51,7 +51,7 @@ func TestArchiveMemory(t *testing.T) {
 	defer closed(t, s)
 	after := live()
 	if after > before+bound {
-		t.Errorf("%d manifests of %d bytes cost %d", many, size, after-before)
+		t.Errorf("%d MiB of manifests cost %d MiB", many*3, (after-before)>>20)
 	}
 	for _, tag := range []string{"v7", "also7"} {
 		if m, err := s.Manifest(t.Context(), tag); err != nil || !strings.Contains(string(m.Raw[:1000]), `"n":"7"`) || digest.FromBytes(m.Raw) != m.Digest {
@@ -59,7 +59,7 @@ func TestArchiveMemory(t *testing.T) {
 		}
 	}
 	found, err := store.Collect(s.Referrers(t.Context(), subject, ""))
-	if err != nil || len(found) != many || len(found[0].Annotations["long"]) != size {
+	if err != nil || len(found) != many || len(found[0].Annotations["long"]) != 3<<20 {
 		t.Errorf("%d referrers, %v", len(found), err)
 	}
 }
