@@ -15,20 +15,20 @@ import (
 	"github.com/stet-oci/stet/pkg/store"
 )
 
-// packed is one OCI layout in an archive. Tags are in memory, and which manifests there
-// are; their bytes are in the file, as those of blobs: in the old one, or in the one
-// that is being made. What was put since the file was opened is in memory as well.
+// packed is one OCI layout in an archive. Manifests, tags and referrers are in
+// memory, blobs in the file: in the old one, or in the one that is being made.
 type packed struct {
-	mem   *memory // manifests and tags
+	mem   store.Store // manifests and tags
 	blobs map[digest.Digest]place
 	index *index
 	bad   map[digest.Digest]error // manifests that are not what they should be
-	named map[digest.Digest]bool  // what its manifests name and it has not; nil until somebody asks
+	named map[digest.Digest]bool  // blobs that its manifests name
 }
 
 func newPacked() *packed {
 	return &packed{
-		mem: newMemory(""), blobs: map[digest.Digest]place{}, index: newIndex(), bad: map[digest.Digest]error{},
+		mem: NewMemory(), blobs: map[digest.Digest]place{}, index: newIndex(),
+		bad: map[digest.Digest]error{}, named: map[digest.Digest]bool{},
 	}
 }
 
@@ -71,110 +71,67 @@ func (p place) read() ([]byte, error) {
 	return raw, nil
 }
 
-// remember finds the manifests of the index, and those under them. One that is not
-// there is absent, as in a sparse layout; one that is damaged is an error for whoever
-// reads it, and for nobody else.
+// remember puts the manifests of the index, and those under them, into memory.
+// One that is not there is absent, as in a sparse layout; one that is damaged
+// is an error for whoever reads it, and for nobody else.
 func (l *packed) remember() error {
-	seen := map[digest.Digest]bool{}
 	var queue []store.Descriptor
 	for _, e := range l.index.entries {
 		var tags []string
 		if e.tag != "" {
 			tags = []string{e.tag}
 		}
-		children, err := l.recall(e.Descriptor, tags...)
-		if err != nil {
+		if err := l.recall(e.Descriptor, tags...); err != nil {
 			return err
 		}
-		queue = append(queue, l.unread(children, seen)...)
+		queue = append(queue, e.Descriptor)
 	}
+	seen := map[digest.Digest]bool{}
 	for len(queue) > 0 {
-		children, err := l.recall(queue[0])
+		d := queue[0]
+		queue = queue[1:]
+		if seen[d.Digest] || !store.IsManifestType(d.MediaType) {
+			continue
+		}
+		seen[d.Digest] = true
+		if !l.index.has(d.Digest) {
+			if err := l.recall(d); err != nil {
+				return err
+			}
+		}
+		m, err := l.mem.Manifest(context.Background(), d.Digest.String())
+		if err != nil {
+			continue // absent or bad
+		}
+		o, err := store.ParseOutline(m)
 		if err != nil {
 			return err
 		}
-		queue = append(queue[1:], l.unread(children, seen)...)
+		for _, b := range slices.Concat(o.Blobs(), o.Manifests) {
+			l.named[b.Digest] = true
+		}
+		queue = append(queue, o.Manifests...)
 	}
 	return nil
 }
 
-// unread are the children of a manifest that lie in the archive and are to be read
-// still: so few that a list of millions costs no memory.
-func (l *packed) unread(children []store.Descriptor, seen map[digest.Digest]bool) (all []store.Descriptor) {
-	for _, d := range children {
-		if _, here := l.blobs[d.Digest]; here && !seen[d.Digest] && !l.index.has(d.Digest) && store.IsManifestType(d.MediaType) {
-			seen[d.Digest] = true
-			all = append(all, store.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
-		}
-	}
-	return all
-}
-
-// recall reads one manifest, once, and gives those that it lists.
-func (l *packed) recall(d store.Descriptor, tags ...string) ([]store.Descriptor, error) {
+// recall reads one manifest.
+func (l *packed) recall(d store.Descriptor, tags ...string) error {
 	p, ok := l.blobs[d.Digest]
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	if p.size > maxManifest || p.size != d.Size {
 		l.bad[d.Digest] = store.Mismatch("manifest %s has %d bytes, expected %d", d.Digest, p.size, d.Size)
-		return nil, nil
-	}
-	if known, err := l.mem.Resolve(context.Background(), d.Digest.String()); err == nil && known.MediaType == d.MediaType {
-		if err := l.mem.tag(d.Digest, tags); err != nil {
-			l.bad[d.Digest] = err
-		}
-		return nil, nil
+		return nil
 	}
 	raw, err := p.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m := store.Manifest{Descriptor: store.Plain(d), Raw: raw}
 	if err := l.mem.PutManifest(context.Background(), m, tags...); err != nil {
 		l.bad[d.Digest] = err
-		return nil, nil
-	}
-	l.mem.rest(d.Digest, p)
-	if !store.IsManifestType(d.MediaType) {
-		return nil, nil
-	}
-	o, err := store.ParseOutline(m)
-	if err != nil {
-		return nil, err
-	}
-	return o.Manifests, nil
-}
-
-// lacks says whether a manifest names what is not there. It reads all of them, once;
-// where one cannot be read, the answer is yes.
-func (l *packed) lacks(d digest.Digest) bool {
-	if l.named == nil {
-		named := map[digest.Digest]bool{}
-		for m, err := range l.mem.Manifests(context.Background()) {
-			if err != nil || l.note(m.Digest, named) != nil {
-				return true
-			}
-		}
-		l.named = named
-	}
-	return l.named[d]
-}
-
-// note adds to named what a manifest names and what is not there.
-func (l *packed) note(manifest digest.Digest, named map[digest.Digest]bool) error {
-	m, err := l.mem.Manifest(context.Background(), manifest.String())
-	if err != nil || !store.IsManifestType(m.MediaType) {
-		return err
-	}
-	o, err := store.ParseOutline(m)
-	if err != nil {
-		return err
-	}
-	for _, b := range slices.Concat(o.Blobs(), o.Manifests) {
-		if _, here := l.blobs[b.Digest]; !here {
-			named[b.Digest] = true
-		}
 	}
 	return nil
 }

@@ -82,8 +82,8 @@ func (a *archive) have(ctx context.Context, b store.Blob) (put store.Put, ok boo
 // file whole, and has to be written although no manifest changes.
 func (a *archive) place(d digest.Digest, p place) {
 	l := a.writable()
-	a.dirty = a.dirty || a.keep || l.lacks(d)
 	l.blobs[d] = p
+	a.dirty = a.dirty || a.keep || l.named[d]
 }
 
 // start begins to write, as the backup that the layout should be.

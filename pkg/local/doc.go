@@ -95,8 +95,10 @@ func checkManifest(m store.Manifest, tags []string) (*store.Outline, error) {
 	if err := store.CheckManifest(m, m.Digest); err != nil {
 		return nil, err
 	}
-	if err := checkTags(tags); err != nil {
-		return nil, err
+	for _, tag := range tags {
+		if tag == "" || store.IsDigest(tag) || !utf8.ValidString(tag) {
+			return nil, &store.RefError{Ref: tag, Reason: "not a tag"}
+		}
 	}
 	if m.MediaType == "" {
 		return nil, fmt.Errorf("%w: manifest %s has no media type", store.ErrInvalid, m.Digest)
@@ -105,15 +107,6 @@ func checkManifest(m store.Manifest, tags []string) (*store.Outline, error) {
 		return nil, nil
 	}
 	return store.ParseOutline(m)
-}
-
-func checkTags(tags []string) error {
-	for _, tag := range tags {
-		if tag == "" || store.IsDigest(tag) || !utf8.ValidString(tag) {
-			return &store.RefError{Ref: tag, Reason: "not a tag"}
-		}
-	}
-	return nil
 }
 
 // referrer is how m is listed among the referrers of its subject

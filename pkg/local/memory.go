@@ -44,63 +44,6 @@ type memory struct {
 type stored struct {
 	store.Manifest
 	outline *store.Outline
-	at      *place // where its bytes lie that are not here; then the outline has the subject alone
-}
-
-// bytes gives a copy, proven where it comes from a file.
-func (m stored) bytes() ([]byte, error) {
-	if m.at == nil {
-		return bytes.Clone(m.Raw), nil
-	}
-	raw, err := m.at.read()
-	if err != nil {
-		return nil, err
-	}
-	return raw, store.CheckManifest(store.Manifest{Descriptor: m.Descriptor, Raw: raw}, m.Digest)
-}
-
-// referrer is how the manifest is listed among the referrers of its subject.
-func (m stored) referrer() (store.Descriptor, error) {
-	o := m.outline
-	if m.at != nil {
-		raw, err := m.bytes()
-		if err != nil {
-			return store.Descriptor{}, err
-		}
-		if o, err = store.ParseOutline(store.Manifest{Descriptor: m.Descriptor, Raw: raw}); err != nil {
-			return store.Descriptor{}, err
-		}
-	}
-	d := referrer(m.Descriptor, o)
-	d.Annotations = maps.Clone(d.Annotations)
-	return d, nil
-}
-
-// rest leaves the bytes of a manifest where they lie.
-func (s *memory) rest(d digest.Digest, at place) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := s.manifests[d]
-	if o := m.outline; o != nil && o.Subject != nil {
-		m.outline = &store.Outline{Subject: &store.Descriptor{Digest: o.Subject.Digest}}
-	} else {
-		m.outline = nil
-	}
-	m.Raw, m.at = nil, &at
-	s.manifests[d] = m
-}
-
-// tag gives tags to a manifest that is there.
-func (s *memory) tag(d digest.Digest, tags []string) error {
-	if err := checkTags(tags); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, tag := range tags {
-		s.tags[tag] = d
-	}
-	return nil
 }
 
 // memoryHome is the host in Blob.Home of what lies in a memory registry. It
@@ -141,9 +84,7 @@ func (s *memory) Manifest(ctx context.Context, ref string) (store.Manifest, erro
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	m, err := s.find(ref)
-	if err == nil {
-		m.Raw, err = m.bytes()
-	}
+	m.Raw = bytes.Clone(m.Raw)
 	return m.Manifest, err
 }
 
@@ -219,12 +160,7 @@ func (s *memory) Referrers(
 	ctx context.Context, subject digest.Digest, artifactType string,
 ) iter.Seq2[store.Descriptor, error] {
 	return func(yield func(store.Descriptor, error) bool) {
-		found, err := s.referrers(subject)
-		if err != nil {
-			yield(store.Descriptor{}, err)
-			return
-		}
-		for _, d := range found {
+		for _, d := range s.referrers(subject) {
 			if artifactType != "" && d.ArtifactType != artifactType {
 				continue
 			}
@@ -240,23 +176,21 @@ func (s *memory) Referrers(
 }
 
 // referrers lists by digest, so that the order is the same every time.
-func (s *memory) referrers(subject digest.Digest) ([]store.Descriptor, error) {
+func (s *memory) referrers(subject digest.Digest) []store.Descriptor {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var found []store.Descriptor
 	for _, m := range s.manifests {
 		if m.outline != nil && m.outline.Subject != nil && m.outline.Subject.Digest == subject {
-			d, err := m.referrer()
-			if err != nil {
-				return nil, err
-			}
+			d := referrer(m.Descriptor, m.outline)
+			d.Annotations = maps.Clone(d.Annotations)
 			found = append(found, d)
 		}
 	}
 	slices.SortFunc(found, func(a, b store.Descriptor) int {
 		return strings.Compare(a.Digest.String(), b.Digest.String())
 	})
-	return found, nil
+	return found
 }
 
 // PutBlob reads outside the lock: a slow source keeps nobody waiting.
@@ -356,7 +290,7 @@ func (s *memory) putManifest(ctx context.Context, m store.Manifest, tags []strin
 	if err := allowed(); err != nil {
 		return err
 	}
-	s.manifests[m.Digest] = stored{m, outline, nil}
+	s.manifests[m.Digest] = stored{m, outline}
 	for _, tag := range tags {
 		s.tags[tag] = m.Digest
 	}
