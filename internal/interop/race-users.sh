@@ -51,7 +51,7 @@ tests() {
 results() { sed -n 's/^ *--- \(PASS\|SKIP\|FAIL\): \([^ ]*\) .*/\1 \2/p'; }
 
 # What only one of the users can do.
-one_user='TestLayoutWithoutPermission|TestBeyondPartialOfAnother'
+one_user='TestLayoutWithoutPermission|TestBeyondPartialOfAnother|TestUnpackFilesOfAnother|TestStageInTheWay'
 
 all() {
 	mkdir -p "$home/tmp"

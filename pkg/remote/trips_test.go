@@ -309,18 +309,25 @@ func TestRoundTrips(t *testing.T) {
 	t.Run("many referrers, referrers tag", func(t *testing.T) { synctest.Test(t, tripsOfMany) })
 }
 
+// tripsOfPush takes the same trips with each of them. Of each push the first opens the
+// connections.
+func tripsOfPush(t *testing.T, f *far, dir string) {
+	t.Helper()
+	push := func() command { return f.push(dir, "app", "v1", "a", "b", "c") }
+	costs(t, "push", cost{4, 9}, push(), f)
+	costs(t, "push again, from elsewhere", cost{4, 9}, push(), f)
+	f.cache = t.TempDir()
+	costs(t, "push, to remember", cost{4, 9}, push(), f)
+	costs(t, "push again", cost{3, 5}, push(), f)
+	f.cache = ""
+}
+
 func tripsFull(t *testing.T) {
 	f, g := newFar(t, "one.example"), newFar(t, "two.example")
 	defer f.end()
 	defer g.end()
 	dir := smallFiles(t, "a", "b", "c", "n")
-	// Of each the first trip opens the connections.
-	costs(t, "push", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again, from elsewhere", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	f.cache = t.TempDir()
-	costs(t, "push, to remember", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again", cost{3, 5}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	f.cache = ""
+	tripsOfPush(t, f, dir)
 	costs(t, "pull", cost{3, 4}, f.pull("app", "v1"), f)
 	// HEAD and HEAD, the manifest, blobs here and there, the manifest.
 	costs(t, "copy", cost{6, 16}, f.copyTo(g, "app", "app", false), f, g)
@@ -338,12 +345,7 @@ func tripsOld(t *testing.T) {
 	defer f.end()
 	defer g.end()
 	dir := smallFiles(t, "a", "b", "c", "n")
-	costs(t, "push", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again, from elsewhere", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	f.cache = t.TempDir()
-	costs(t, "push, to remember", cost{4, 9}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	costs(t, "push again", cost{3, 5}, f.push(dir, "app", "v1", "a", "b", "c"), f)
-	f.cache = ""
+	tripsOfPush(t, f, dir)
 	costs(t, "copy", cost{6, 16}, f.copyTo(g, "app", "app", false), f, g)
 	costs(t, "copy again", cost{2, 2}, f.copyTo(g, "app", "app", false), f, g)
 	costs(t, "copy within", cost{6, 13}, f.copyTo(f, "app", "other", false), f)
