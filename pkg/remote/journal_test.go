@@ -59,8 +59,8 @@ func TestNextProcessGoesOn(t *testing.T) {
 				if err != nil || put.Digest != big.Digest {
 					t.Fatalf("got %+v, %v", put, err)
 				}
-				if c.came > big.Size*105/100 {
-					t.Errorf("%d bytes were sent of %d", c.came, big.Size)
+				if _, came := c.counted(""); came > big.Size*105/100 {
+					t.Errorf("%d bytes were sent of %d", came, big.Size)
 				}
 				if n := read.Load(); kind == "named" && n > big.Size*(105-share)/100+1<<20 {
 					t.Errorf("%d bytes were read after %d %%", n, share)
@@ -82,7 +82,7 @@ func TestNextProcessIsTooSoon(t *testing.T) {
 			t.Parallel()
 			c := startCutter(t, serve.Quirks{}, 20<<20)
 			dir := cutOff(t, c, b)
-			c.lie, c.once = fmt.Sprintf("0-%d", 12<<20), true
+			c.says(fmt.Sprintf("0-%d", 12<<20), true)
 			put, err := c.open(t, remote.Options{CacheDir: dir}).PutBlob(t.Context(), b)
 			if err != nil || put.Digest != big.Digest {
 				t.Fatalf("got %+v, %v", put, err)
@@ -125,7 +125,7 @@ func TestGoesOnAfterLogin(t *testing.T) {
 					if b.Digest != "" {
 						fails(func(method string, nth int) bool { return method == "PATCH" && nth == 2 })
 					} else { // which chunks of a size are not for
-						c.cuts = []int64{20 << 20}
+						c.cutsAt(20 << 20)
 						dir = cutOff(t, c, b)
 					}
 					opts = remote.Options{Retries: 3, CacheDir: dir}
@@ -298,8 +298,8 @@ func TestNotesAreForOne(t *testing.T) {
 	if other := <-ended; err != nil || other != nil {
 		t.Errorf("got %v and %v", err, other)
 	}
-	if c.came > big.Size*205/100 {
-		t.Errorf("%d bytes came", c.came)
+	if _, came := c.counted(""); came > big.Size*205/100 {
+		t.Errorf("%d bytes came", came)
 	}
 }
 
