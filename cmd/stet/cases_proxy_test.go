@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -161,6 +162,15 @@ func TestCase90Proxy(t *testing.T) {
 		"302":      status(http.StatusFound, "Location", "http://localhost:1/"),
 		"hangs up": drop(true),
 		"page":     func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>sign in to the network</html>") },
+		"repeats what it got": func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			user, word, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+			fmt.Fprintf(conn, "HTTP/1.1 403 %s %s %s\r\n\r\n", user, word, r.Header.Get("Proxy-Authorization"))
+		},
 		"page on 403": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(403)
 			io.WriteString(w, strings.Repeat("<html>", 1<<18))
@@ -174,7 +184,7 @@ func TestCase90Proxy(t *testing.T) {
 			d.Env = append(d.Env, "HTTPS_PROXY=http://proxyuser:proxyword@"+proxy.Host)
 			for _, args := range [][]string{{"pull", "registry.example/app:v1"}, {"resolve", "-H", "X-Mine: " + password, "--debug", "registry.example/app:v1"}} {
 				// What answers as no TLS server does is taken for one on plain http: 2.
-				o := d.stet(quick(args...)...).fails(2, 4, 6, 7, 8).never("proxyword", password, basicOf)
+				o := d.stet(quick(args...)...).fails(2, 4, 6, 7, 8).never("proxyword", "cHJveHl1c2VyOnByb3h5d29yZA==", password, basicOf)
 				if name != "page" {
 					o.says(proxy.Host) // its 200 opens a tunnel, and what fails is TLS
 				}

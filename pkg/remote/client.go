@@ -135,7 +135,7 @@ func (c *client) send(ctx context.Context, call call, t *trip) (*http.Response, 
 	if slices.Contains(call.Want, resp.StatusCode) || len(call.Want) == 0 && resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
-	return nil, newError(resp, t, c.secrets.list())
+	return nil, newError(resp, t, c.secrets.with(resp.Request.URL))
 }
 
 // request is the HTTP request of a call.
@@ -246,7 +246,7 @@ func (c *client) warn(resp *http.Response) {
 			continue
 		}
 		left -= len(text)
-		text = without(c.secrets.list(), text)
+		text = without(c.secrets.with(resp.Request.URL), text)
 		c.mu.Lock()
 		told := c.warned[text] || len(c.warned) >= maxWarnings
 		if !told {

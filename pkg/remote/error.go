@@ -9,9 +9,7 @@ import (
 	"html"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/stet-oci/stet/pkg/store"
@@ -79,13 +77,7 @@ func headerSecrets(h http.Header) []string {
 		if len(s) < 4 {
 			return
 		}
-		secrets = append(secrets, s)
-		quoted := strconv.Quote(s) // as errors show what they quote, and URLs
-		for _, other := range []string{quoted[1 : len(quoted)-1], url.PathEscape(s), url.QueryEscape(s)} {
-			if other != s {
-				secrets = append(secrets, other)
-			}
-		}
+		secrets = append(secrets, forms(s)...)
 	}
 	for _, values := range h {
 		for _, v := range values {
@@ -102,9 +94,7 @@ func headerSecrets(h http.Header) []string {
 			}
 		}
 	}
-	// The longest first: what it contains may be a secret too.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	return secrets
+	return longestFirst(secrets)
 }
 
 // oneLine is s as one line of valid text of bearable length.

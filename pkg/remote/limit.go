@@ -23,6 +23,8 @@ type limit struct {
 	next   http.RoundTripper
 	stall  time.Duration // below 0 is for ever
 	commit time.Duration // instead of stall while the registry stores; below 0 is for ever
+
+	secrets *secrets // which errors of the connection may repeat
 }
 
 func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -50,7 +52,7 @@ func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(out)
 	w.answer()
 	if err != nil {
-		err = w.cause(err)
+		err = clean(l.secrets.with(req.URL), w.cause(err))
 		cancel(nil)
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func (l *limit) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return resp, nil
 	}
-	resp.Body = &receiving{body: resp.Body, w: w}
+	resp.Body = &receiving{body: resp.Body, w: w, clean: func(err error) error { return clean(l.secrets.with(req.URL), err) }}
 	return resp, nil
 }
 
@@ -173,8 +175,9 @@ func (s *sending) Close() error { return s.body.Close() }
 // receiving is an answer's body. A break is ErrUnavailable: the rest may be
 // had with another request.
 type receiving struct {
-	body io.ReadCloser
-	w    *watch
+	body  io.ReadCloser
+	w     *watch
+	clean func(error) error
 }
 
 func (r *receiving) Read(p []byte) (int, error) {
@@ -191,7 +194,7 @@ func (r *receiving) Read(p []byte) (int, error) {
 	case r.w.ctx.Err() != nil:
 		err = context.Cause(r.w.ctx)
 	default:
-		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		err = fmt.Errorf("%w: %w", store.ErrUnavailable, r.clean(err))
 	}
 	return n, err
 }

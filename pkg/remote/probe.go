@@ -209,6 +209,23 @@ func (p *prober) conclude(ctx context.Context) {
 		}
 		p.set(a, unknown(why))
 	}
+	p.clean()
+}
+
+// clean takes what was sent out of all that answers may have put into the report.
+func (p *prober) clean() {
+	secrets := p.repo.client.secrets.list()
+	for a, f := range p.report.Support {
+		for _, s := range []*string{&f.Value, &f.Evidence.Code, &f.Evidence.Header, &f.Evidence.Note} {
+			*s = without(secrets, *s)
+		}
+		p.set(a, f)
+	}
+	for _, list := range [][]string{p.report.Left, p.report.Notes} {
+		for i, s := range list {
+			list[i] = without(secrets, s)
+		}
+	}
 }
 
 // doubt takes back every no where it is not even known that a registry
@@ -233,7 +250,7 @@ func (p *prober) judgeAuth() {
 		f := store.Finding{Answer: store.Yes, Value: way.scheme, Evidence: p.first.evidence("", "")}
 		f.Evidence.Header = "WWW-Authenticate: " + way.scheme
 		if realm := way.params["realm"]; realm != "" {
-			f.Evidence.Header += ` realm="` + realm + `"`
+			f.Evidence.Header += ` realm="` + redactLocation(realm) + `"`
 		}
 		p.set(store.AbilityAuth, f)
 	case !p.spoke:

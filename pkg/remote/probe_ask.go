@@ -24,7 +24,8 @@ type reply struct {
 	tls     bool
 	as      string // who asked
 	resp    *http.Response
-	lost    error // there was no answer; all else is zero
+	secrets []string // not to be shown of it
+	lost    error    // there was no answer; all else is zero
 }
 
 // ask sends the call and gives whatever comes back, with up to limit bytes of
@@ -43,19 +44,19 @@ func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error)
 	}
 	resp, err := c.auth.RoundTrip(req)
 	if err != nil {
-		return reply{}, explain(req, err)
+		return reply{}, c.clean(explain(req, err))
 	}
 	defer resp.Body.Close()
 	c.warn(resp)
 	r := reply{
 		req: call.Request, status: resp.StatusCode, header: resp.Header, proto: resp.ProtoMajor, tls: resp.TLS != nil,
-		as: c.identity(ctx, call.Request.Repo), resp: resp, body: body,
+		as: c.identity(ctx, call.Request.Repo), resp: resp, body: body, secrets: c.secrets.with(resp.Request.URL),
 	}
 	if !sameOrigin(resp.Request.URL, req.URL) {
 		r.foreign = resp.Request.URL.Host
 	}
 	if resp.StatusCode/100 != 2 {
-		r.refusal = newError(resp, t, c.secrets.list())
+		r.refusal = newError(resp, t, r.secrets)
 	}
 	return r, nil
 }
@@ -152,9 +153,20 @@ func (r reply) evidence(header, note string) store.Evidence {
 		Note: joined(r.said(), note),
 	}
 	if values := r.header.Values(header); header != "" && len(values) > 0 {
-		e.Header = header + ": " + strings.Join(values, ", ")
+		e.Header = header + ": " + without(r.secrets, strings.Join(shownValues(header, values), ", "))
 	}
 	return e
+}
+
+// shownValues are the values of a header without what is secret in their URLs.
+func shownValues(header string, values []string) []string {
+	switch next, ok := nextLink(values); {
+	case header == "Location":
+		return []string{redactLocation(values[0])}
+	case header == "Link" && ok:
+		return []string{"<" + redactLocation(next) + `>; rel="next"`}
+	}
+	return values
 }
 
 // joined are the sentences that are there, with "; " between them.

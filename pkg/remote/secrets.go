@@ -2,7 +2,9 @@ package remote
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -29,8 +31,7 @@ func (s *secrets) note(value string) {
 	}
 	s.sent[value] = true
 	all := append(slices.Clone(s.all), headerSecrets(http.Header{"Authorization": {value}})...)
-	slices.SortStableFunc(all, func(a, b string) int { return len(b) - len(a) })
-	s.all = all
+	s.all = longestFirst(all)
 }
 
 // hide adds texts that are about to be sent in another way.
@@ -45,6 +46,55 @@ func (s *secrets) list() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all
+}
+
+// with gives them all, and what the query of a request to u holds: a redirect or
+// an upload's Location may be signed, and who is asked there may repeat it.
+func (s *secrets) with(u *url.URL) []string {
+	return longestFirst(slices.Concat(querySecrets(u), s.list()))
+}
+
+// longestFirst sorts secrets: what one contains may be a secret too.
+func longestFirst(secrets []string) []string {
+	slices.SortStableFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	return secrets
+}
+
+// minSigned is how long a value of a query is that could be a signature. What is
+// shorter is a number, a date or a word, of which a text may be full.
+const minSigned = 12
+
+// querySecrets is what must not be shown of a query. What the rest of the URL says
+// as well is none.
+func querySecrets(u *url.URL) []string {
+	var all []string
+	for part := range strings.SplitSeq(u.RawQuery, "&") {
+		key, value, ok := strings.Cut(part, "=")
+		if !ok {
+			value = part
+		}
+		if len(value) < minSigned || ok && (readable(key) || key == "account") || strings.Contains(u.Host+u.Path, value) {
+			continue
+		}
+		all = append(all, value)
+		if plain, err := url.QueryUnescape(value); err == nil && plain != value {
+			all = append(all, forms(plain)...)
+		}
+	}
+	return all
+}
+
+// forms is s as it may come back: as it is, as errors show what they quote, and
+// as URLs do.
+func forms(s string) []string {
+	all := []string{s}
+	quoted := strconv.Quote(s)
+	for _, other := range []string{quoted[1 : len(quoted)-1], url.PathEscape(s), url.QueryEscape(s)} {
+		if other != s {
+			all = append(all, other)
+		}
+	}
+	return all
 }
 
 // without is s with secrets taken out, also where they come back in another case.
@@ -76,13 +126,21 @@ func lower(s string) string {
 	return string(b)
 }
 
-// clean is err without what was sent in its text: headers of answers are in it.
-func (c *client) clean(err error) error {
+// clean is err without secrets in its text: headers of answers are in it, what is
+// no HTTP, names in certificates, and the last words of an HTTP/2 connection.
+func clean(secrets []string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &cleaned{err, without(c.secrets.list(), err.Error())}
+	said := err.Error()
+	text := without(secrets, said)
+	if text == said {
+		return err
+	}
+	return &cleaned{err, text}
 }
+
+func (c *client) clean(err error) error { return clean(c.secrets.list(), err) }
 
 // cleaned is an error with another text.
 type cleaned struct {

@@ -132,7 +132,7 @@ func (a *auth) askToken(req *http.Request, need scopes, secrets []string) (*gran
 		return nil, explain(req, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		refusal := newError(resp, tripOf(req), a.secrets.list())
+		refusal := newError(resp, tripOf(req), a.secrets.with(resp.Request.URL))
 		refusal.noToken = true
 		refusal.Anonymous = resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") == "" && len(secrets) == 0
 		return nil, refusal

@@ -30,26 +30,28 @@ func (t *trace) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.ContentLength != 0 {
 		size = fmt.Sprintf(" length=%d", req.ContentLength)
 	}
-	t.line("> %s%s%s%s", what, size, t.shown(req.Header, "Accept", "Content-Type", "Range", "Content-Range"), authKind(req.Header))
+	secrets := t.secrets.with(req.URL)
+	t.line(secrets, "> %s%s%s%s", what, size, shown(secrets, req.Header, "Accept", "Content-Type", "Range", "Content-Range"), authKind(req.Header))
 	resp, err := t.next.RoundTrip(req)
 	took := t.now().Sub(start).Round(time.Millisecond)
+	secrets = t.secrets.with(req.URL) // also a proxy's, who was chosen meanwhile
 	if err != nil {
-		t.line("< %s: no answer after %v", what, took)
+		t.line(secrets, "< %s: no answer after %v", what, took)
 		return nil, err
 	}
-	t.line("< %d %s %s %v length=%d%s", resp.StatusCode, what, resp.Proto, took, resp.ContentLength, t.shown(resp.Header,
+	t.line(secrets, "< %d %s %s %v length=%d%s", resp.StatusCode, what, resp.Proto, took, resp.ContentLength, shown(secrets, resp.Header,
 		"Content-Type", "Content-Range", "Range", "Location", "Retry-After", "Warning", "Www-Authenticate",
 		"Docker-Content-Digest", "Oci-Subject", "Oci-Tag", "Oci-Filters-Applied", "Oci-Chunk-Min-Length"))
 	return resp, nil
 }
 
-func (t *trace) line(format string, args ...any) {
-	_, _ = io.WriteString(t.out, without(t.secrets.list(), fmt.Sprintf(format, args...))+"\n")
+func (t *trace) line(secrets []string, format string, args ...any) {
+	_, _ = io.WriteString(t.out, without(secrets, fmt.Sprintf(format, args...))+"\n")
 }
 
 // shown is the named headers in one line, with controls escaped. A secret is taken
 // out before its value is cut or quoted, after which it would not be recognised.
-func (t *trace) shown(h http.Header, names ...string) string {
+func shown(secrets []string, h http.Header, names ...string) string {
 	var b strings.Builder
 	for _, name := range names {
 		for _, v := range h.Values(name) {
@@ -59,7 +61,7 @@ func (t *trace) shown(h http.Header, names ...string) string {
 			case "Www-Authenticate":
 				v = redactChallenge(v)
 			}
-			v = without(t.secrets.list(), v)
+			v = without(secrets, v)
 			fmt.Fprintf(&b, " %s=%s", name, strconv.Quote(v[:min(len(v), 500)]))
 		}
 	}

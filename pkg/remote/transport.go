@@ -32,7 +32,7 @@ func (c *client) stack() (*auth, error) {
 	wire := func(t *http.Transport) http.RoundTripper {
 		c.transports = append(c.transports, t)
 		return &paced{pace: c.pace, next: &limit{
-			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now, secrets: c.secrets}, stall: c.opts.Stall, commit: c.opts.Commit,
+			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now, secrets: c.secrets}, stall: c.opts.Stall, commit: c.opts.Commit, secrets: c.secrets,
 		}}
 	}
 	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
@@ -56,7 +56,7 @@ func (c *client) transport(conf *tls.Config, own bool) *http.Transport {
 		return dialer.DialContext(ctx, network, addr)
 	}
 	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  c.proxy,
 		DialContext:            dial,
 		TLSClientConfig:        conf,
 		TLSHandshakeTimeout:    handshakeTimeout,
@@ -118,6 +118,16 @@ func (c *client) dialTLS(dial dialFunc, conf *tls.Config) dialFunc {
 }
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// proxy is the environment's proxy for a request, whose password is a secret too.
+func (c *client) proxy(req *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(req)
+	if u != nil && u.User != nil {
+		password, _ := u.User.Password()
+		c.secrets.note(basic(Credential{Username: u.User.Username(), Password: password}))
+	}
+	return u, err
+}
 
 // proxyError is a proxy's refusal to connect.
 type proxyError struct {
