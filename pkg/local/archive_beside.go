@@ -13,27 +13,22 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/stet-oci/stet/internal/lockfile"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
 // The files beside an archive: its lock, and what is not whole yet. Others may be
 // allowed to write into their directory, as into /tmp.
 
-// takeLock takes FILE.lock, which is made where it is not there. Its name can be
-// foreseen, so what is no file is refused: a link would make a file elsewhere, and a
-// pipe would be waited for.
+// takeLock takes FILE.lock, which is made where it is not there.
 func (f *archiveFile) takeLock(ctx context.Context) (*flock.Flock, error) {
 	name := f.file + ".lock"
-	switch info, err := os.Lstat(name); {
-	case err == nil && !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: %s is not a regular file", store.ErrInvalid, name)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	lock, err := lockfile.New(name)
+	if err != nil {
 		return nil, err
 	}
 	bound, cancel := context.WithTimeout(ctx, f.wait)
 	defer cancel()
-	// NFS grants an exclusive lock only on a file that is open for writing.
-	lock := flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR|noFollow|noWait))
 	if ok, err := lock.TryLockContext(bound, lockPoll); !ok {
 		switch {
 		case ctx.Err() != nil:

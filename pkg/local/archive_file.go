@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/stet-oci/stet/internal/lockfile"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -59,7 +60,7 @@ func openArchiveFile(file string, opts LayoutOptions) (*archiveFile, error) {
 // load reads the table of contents, and the manifests into memory.
 func (f *archiveFile) load() error {
 	f.layouts = map[string]*packed{}
-	in, err := os.OpenFile(f.file, os.O_RDONLY|noWait, 0)
+	in, err := os.OpenFile(f.file, os.O_RDONLY|lockfile.NoWait, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -55,6 +55,45 @@ func TestArchiveLockIsNoFile(t *testing.T) {
 	})
 }
 
+// So is what has the name of a layout's lock.
+func TestLayoutLockIsNoFile(t *testing.T) {
+	for name, lay := range map[string]func(lock string) error{
+		"a pipe":                 func(lock string) error { return syscall.Mkfifo(lock, 0o666) },
+		"a link elsewhere":       func(lock string) error { return os.Symlink("../../made", lock) },
+		"a link into the layout": func(lock string) error { return os.Symlink("../blobs/made", lock) },
+		"a link to a pipe": func(lock string) error {
+			return errors.Join(syscall.Mkfifo(lock+"2", 0o666), os.Symlink("lock2", lock))
+		},
+		"a directory":               func(lock string) error { return os.Mkdir(lock, 0o777) },
+		"in a directory that leads": func(lock string) error { return leadOut(filepath.Dir(lock)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			dir := filepath.Join(top, "layout")
+			put(t, openLayout(t, dir), manifest("first"), "v0")
+			lock := filepath.Join(dir, ".stet", "lock")
+			if err := errors.Join(os.Remove(lock), lay(lock)); err != nil {
+				t.Fatal(err)
+			}
+			before := files(t, top)
+			inTime(t, func() {
+				if err := openLayout(t, dir).Untag(t.Context(), "v0"); err == nil {
+					t.Error("it took the lock")
+				}
+			})
+			if diff := cmp.Diff(before, files(t, top)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// leadOut makes dir a link to a directory beside the layout that holds it.
+func leadOut(dir string) error {
+	out := filepath.Join(dir, "..", "..", "out")
+	return errors.Join(os.RemoveAll(dir), os.Mkdir(out, 0o777), os.Symlink("../out", dir))
+}
+
 // inTime fails where something waits for what nobody will do.
 func inTime(t *testing.T, do func()) {
 	t.Helper()

@@ -2,13 +2,14 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
-
+	"github.com/stet-oci/stet/internal/lockfile"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -58,17 +59,23 @@ func (l *layout) lockUntil(ctx context.Context, root *os.Root, done <-chan struc
 		return nil, nil
 	default:
 	}
-	// The lock is opened by its path, so first see that it does not lead out.
-	if err := l.openLock(root); err != nil {
+	lock, err := lockfile.There(filepath.Join(l.dir, filepath.FromSlash(lockFile)))
+	if err != nil {
 		return nil, err
 	}
-	// NFS grants an exclusive lock only on a file that is open for writing.
-	lock := flock.New(filepath.Join(l.dir, filepath.FromSlash(lockFile)), flock.SetFlag(os.O_CREATE|os.O_RDWR))
+	made, err := makeLock(root)
+	if err != nil {
+		return nil, err
+	}
 	switch ok, err := lock.TryLockContext(bound, lockPoll); {
 	case bound.Err() != nil && !ok:
 		return nil, l.notLocked(ctx)
 	case err != nil:
 		return nil, err
+	}
+	// It was opened by its path, which may lead elsewhere by now.
+	if taken, err := lock.Stat(); err != nil || !os.SameFile(made, taken) {
+		return nil, errors.Join(fmt.Errorf("%w: %s is not a file of the layout", store.ErrInvalid, lock.Path()), err, lock.Close())
 	}
 	return func() {
 		_ = lock.Close()
@@ -84,10 +91,15 @@ func (l *layout) notLocked(ctx context.Context) error {
 		store.ErrLocked, filepath.Join(l.dir, filepath.FromSlash(lockFile)), l.wait)
 }
 
-func (l *layout) openLock(root *os.Root) error {
-	f, err := inWorkDir(root, func() (*os.File, error) { return root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o666) })
+// makeLock makes the lock file where it is not there, inside the layout, and gives what
+// is there.
+func makeLock(root *os.Root) (fs.FileInfo, error) {
+	f, err := inWorkDir(root, func() (*os.File, error) {
+		return root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR|lockfile.NoWait, 0o666)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Close()
+	info, err := f.Stat()
+	return info, errors.Join(err, f.Close())
 }

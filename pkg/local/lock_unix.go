@@ -8,13 +8,6 @@ import (
 	"syscall"
 )
 
-// What opens a file that has to be one: a link is not followed, and a pipe that has come
-// in between is not waited for.
-const (
-	noFollow = syscall.O_NOFOLLOW
-	noWait   = syscall.O_NONBLOCK
-)
-
 // tryLock takes the whole file for who opened it, without waiting. The lock
 // belongs to the open file and not to the process, so that two handles in one
 // process see each other's. It ends when the file is closed or the process

@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Windows has no pipes among its files, and few may make links there.
-const noFollow, noWait = 0, 0
-
 // tryLock takes the file for who opened it, without waiting. The lock ends
 // when the file is closed or the process dies. Windows locks keep others from
 // reading, and the file becomes a blob while it is locked, so it covers one

@@ -12,8 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
-
+	"github.com/stet-oci/stet/internal/lockfile"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -84,7 +83,10 @@ func edit(ctx context.Context, path string, change func(auths object) (object, e
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	lock, err := lockfile.New(path + lockSuffix)
+	if err != nil {
+		return err
+	}
 	within, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
 	if _, err := lock.TryLockContext(within, 20*time.Millisecond); err != nil {

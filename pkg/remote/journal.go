@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/stet-oci/stet/internal/lockfile"
 	"github.com/stet-oci/stet/pkg/store"
 )
 
@@ -163,7 +165,10 @@ const lockSuffix = ".lock"
 // tryLock takes a lock, and gives nil where another process has it, also one that
 // is about to remove it: a lock on a file that nobody else finds keeps nobody out.
 func tryLock(path string) *flock.Flock {
-	lock := flock.New(path, flock.SetPermissions(0o600))
+	lock, err := lockfile.New(path)
+	if err != nil {
+		return nil
+	}
 	if taken, err := lock.TryLock(); err != nil || !taken {
 		return nil
 	}
@@ -182,7 +187,7 @@ func (e *noted) load(now time.Time) (rec record, ok bool) {
 		return rec, false
 	}
 	clearOld(filepath.Dir(e.path), now)
-	f, err := os.Open(e.path)
+	f, err := os.OpenFile(e.path, os.O_RDONLY|lockfile.NoFollow|lockfile.NoWait, 0)
 	if err != nil {
 		return rec, false
 	}
@@ -252,9 +257,20 @@ func (e *noted) save() {
 	if e.rec.URL == "" || json.NewEncoder(&e.raw).Encode(&e.rec) != nil {
 		return
 	}
-	if os.WriteFile(e.path+".new", e.raw.Bytes(), 0o600) == nil && os.Rename(e.path+".new", e.path) == nil {
+	if e.write(e.path+".new") == nil && os.Rename(e.path+".new", e.path) == nil {
 		e.saved = true
 	}
+}
+
+// write writes a new file in place of what has the name.
+func (e *noted) write(name string) error {
+	_ = os.Remove(name)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(e.raw.Bytes())
+	return errors.Join(err, f.Close())
 }
 
 // forget drops what was noted: the upload begins anew.
