@@ -155,7 +155,11 @@ func (k *keeping) backup(ctx context.Context, args []string) (err error) {
 			k.repository(ctx, f)
 		}
 	}
-	return errors.Join(context.Cause(ctx), k.close())
+	var cut error
+	if cause := context.Cause(ctx); cause != nil {
+		cut = &failure{what: "complete the backup " + k.opts.output, err: cause, tar: k.place.archive}
+	}
+	return errors.Join(cut, k.close())
 }
 
 // open opens the place of the backup, which says what it is the backup of.

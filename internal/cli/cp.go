@@ -220,7 +220,10 @@ func (c *copying) graphOptions() graph.CopyOptions {
 }
 
 func (c *copying) failed(err error) error {
-	return &failure{what: "copy " + c.src.String() + " to " + c.dst.String(), ref: c.dst, from: c.src, err: err, do: remedyOf(err)}
+	return &failure{
+		what: "copy " + c.src.String() + " to " + c.dst.String(), ref: c.dst, from: c.src, err: err, do: remedyOf(err),
+		tar: c.dst.Scheme == store.SchemeArchive,
+	}
 }
 
 func (c *copying) details() ui.CopyDetails {

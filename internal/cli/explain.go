@@ -112,6 +112,16 @@ type failure struct {
 	from store.Ref // of a copy, the source
 	err  error
 	do   string // the remedy, where that of the table is not to the point
+	tar  bool   // what it wrote is a tar
+}
+
+// again is the remedy where something from outside ended the command: how much of
+// the work need not be done once more.
+func (f *failure) again() string {
+	if f != nil && f.tar {
+		return "the tar keeps what is in it now, and the rest begins anew"
+	}
+	return "files and blobs that are complete are kept"
 }
 
 // hint is an error with a remedy of its own.
@@ -216,13 +226,13 @@ func (a *app) explain(err error) explanation {
 		if sig.sig == syscall.SIGTERM {
 			e.Code = exitTerminated
 		}
-		e.do = "run the same command again; files and blobs that are complete are kept"
+		e.do = "run the same command again; " + f.again()
 		return e
 	}
 	var late timedOut
 	if errors.As(err, &late) {
 		e.Code, e.why = exitUnavailable, late.Error()
-		e.do = "run it again, or give it more time; files and blobs that are complete are kept"
+		e.do = "run it again, or give it more time; " + f.again()
 		return e
 	}
 	var u *usageError
