@@ -200,6 +200,17 @@ func TestCase90Proxy(t *testing.T) {
 			proxy.atMost(8)
 		})
 	}
+	// A request on plain http is sent to the proxy as it is, and so is what it answers.
+	t.Run("407 to plain http", func(t *testing.T) {
+		t.Parallel()
+		proxy := newHostile(t, status(http.StatusProxyAuthRequired, "Proxy-Authenticate", `Basic realm="proxy"`))
+		d := newDesk(t)
+		d.Env = append(d.Env, "HTTP_PROXY=http://proxyuser:proxyword@"+proxy.Host)
+		for _, args := range [][]string{{"pull", "--plain-http", "registry.example/app:v1"}, {"probe", "--plain-http", "registry.example/app"}} {
+			d.stet(quick(args...)...).fails(8).says("proxy " + proxy.Host + " answers 407", "do:  write user and password of the proxy into HTTP_PROXY").never("proxyword")
+		}
+		proxy.atMost(2)
+	})
 	t.Run("nobody there", func(t *testing.T) {
 		t.Parallel()
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -255,6 +255,10 @@ func (a *app) explain(err error) explanation {
 	if errors.As(err, &refusal) && refusal.Status == http.StatusTooManyRequests {
 		e.do = "run it again later; ask for less at once (--max-rps, --concurrency), or wait for longer (--retry-max-wait, --retry)"
 	}
+	var proxy *remote.ProxyError
+	if errors.As(err, &proxy) {
+		e.do = proxyRemedy(proxy.Status)
+	}
 	var template *ui.TemplateError
 	if errors.As(err, &template) {
 		e.do = fmt.Sprintf("run `%s help templates`, which lists the functions and tells of the keys", a.name)
@@ -267,6 +271,14 @@ func (a *app) explain(err error) explanation {
 		e.do = f.do
 	}
 	return e
+}
+
+// proxyRemedy is for who may not know that there is a proxy.
+func proxyRemedy(status int) string {
+	if status == http.StatusProxyAuthRequired {
+		return "write user and password of the proxy into HTTP_PROXY and HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
+	}
+	return "check HTTP_PROXY and HTTPS_PROXY, or name the registry in NO_PROXY to go there without the proxy"
 }
 
 // remedy fills names into the text of a rule.

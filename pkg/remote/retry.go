@@ -162,7 +162,7 @@ func final(err error) bool {
 		record tls.RecordHeaderError
 		name   *net.DNSError
 		addr   *net.AddrError
-		proxy  *proxyError
+		proxy  *ProxyError
 	)
 	switch {
 	case errors.As(err, &alert), errors.As(err, &verify), errors.As(err, &record),
@@ -171,7 +171,7 @@ func final(err error) bool {
 	case errors.As(err, &name):
 		return name.IsNotFound
 	case errors.As(err, &proxy):
-		return proxy.status < 500
+		return proxy.Status < 500
 	}
 	return classed(err) && !errors.Is(err, store.ErrUnavailable)
 }

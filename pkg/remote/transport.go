@@ -31,9 +31,9 @@ func (c *client) stack() (*auth, error) {
 	}
 	wire := func(t *http.Transport) http.RoundTripper {
 		c.transports = append(c.transports, t)
-		return &paced{pace: c.pace, next: &limit{
+		return &viaProxy{proxy: c.proxy, next: &paced{pace: c.pace, next: &limit{
 			next: &trace{next: t, out: c.opts.Trace, now: c.opts.Now, secrets: c.secrets}, stall: c.opts.Stall, commit: c.opts.Commit, secrets: c.secrets,
-		}}
+		}}}
 	}
 	own, other := wire(c.transport(conf, true)), wire(c.transport(conf, false))
 	reg := origin{base: c.base, header: c.opts.Header, agent: c.opts.UserAgent, own: own, other: other, secrets: c.secrets}
@@ -129,21 +129,43 @@ func (c *client) proxy(req *http.Request) (*url.URL, error) {
 	return u, err
 }
 
-// proxyError is a proxy's refusal to connect.
-type proxyError struct {
-	proxy  string
-	status int
+// ProxyError is a proxy's refusal to connect, or to take a request on plain http.
+type ProxyError struct {
+	Proxy  string // its address
+	Status int
 	text   string
 }
 
-func (e *proxyError) Error() string { return fmt.Sprintf("proxy %s answers %s", e.proxy, e.text) }
-func (e *proxyError) Unwrap() error { return store.ErrUnavailable }
+func (e *ProxyError) Error() string { return fmt.Sprintf("proxy %s answers %s", e.Proxy, e.text) }
+
+// Unwrap makes it an ErrUnavailable: of the registry nothing is known.
+func (e *ProxyError) Unwrap() error { return store.ErrUnavailable }
+
+// viaProxy knows a proxy's own answers on plain http, where they come in place of the
+// registry's: only a proxy asks who uses it (RFC 9110 section 15.5.8).
+type viaProxy struct {
+	next  http.RoundTripper
+	proxy func(*http.Request) (*url.URL, error)
+}
+
+func (v *viaProxy) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := v.next.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusProxyAuthRequired || req.URL.Scheme != "http" {
+		return resp, err
+	}
+	proxy, err := v.proxy(req)
+	if err != nil || proxy == nil {
+		return resp, nil
+	}
+	drain(resp)
+	return nil, &ProxyError{Proxy: proxy.Host, Status: resp.StatusCode, text: resp.Status}
+}
 
 func refusedByProxy(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	return &proxyError{proxy: proxy.Host, status: resp.StatusCode, text: resp.Status}
+	return &ProxyError{Proxy: proxy.Host, Status: resp.StatusCode, text: resp.Status}
 }
 
 // origin is the one place where the rule of origins is kept: a credential, a
