@@ -30,6 +30,8 @@ type remoteFlags struct {
 	caFile, certFile, keyFile             string
 	resolve, registryConfig, headers      []string
 	set                                   *pflag.FlagSet
+
+	signsIn bool // login, which asks for what is missing, and hands the credential over itself
 }
 
 func (f *remoteFlags) register(fs *pflag.FlagSet) {
@@ -85,11 +87,16 @@ func (f *remoteFlags) options(a *app) (remote.Options, error) {
 
 // credentials are those of the flags, else those of the files.
 func (f *remoteFlags) credentials(a *app) (remote.Credentials, error) {
-	c, err := f.given(a)
-	if err != nil {
-		return nil, err
+	if f.signsIn {
+		return nil, nil
 	}
-	if c != (remote.Credential{}) {
+	c, err := f.given(a)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Username != "" && c.Password == "" && c.IdentityToken == "": // which would be sent as an empty one, or not at all
+		return nil, fmt.Errorf("%w: --%susername comes with a password: %s", store.ErrUsage, f.prefix, f.passwords(a))
+	case c != (remote.Credential{}):
 		return remote.Static(c), nil
 	}
 	for _, path := range f.registryConfig {
@@ -98,6 +105,14 @@ func (f *remoteFlags) credentials(a *app) (remote.Credentials, error) {
 		}
 	}
 	return a.credentialFiles(f.registryConfig)
+}
+
+// passwords says how a password can be given.
+func (f *remoteFlags) passwords(a *app) string {
+	if f.prefix != "" {
+		return fmt.Sprintf("give --%spassword, or sign in with `%s login`", f.prefix, a.name)
+	}
+	return fmt.Sprintf("give --password-stdin or -p, or sign in with `%s login`", a.name)
 }
 
 // given is the credential of the flags; the zero Credential when there is none.

@@ -72,8 +72,7 @@ func runLogin(ctx context.Context, a *app, o *loginOptions, arg string) error {
 	if err != nil {
 		return cannotSignIn(host, err)
 	}
-	// The options read the credentials again; standard input has been read.
-	o.passwordFromStdin, o.identityTokenStdin, o.password, o.identityToken = false, false, "", ""
+	o.signsIn = true
 	opts, err := o.remoteOptions(a, nil)
 	if err != nil {
 		return cannotSignIn(host, err)
