@@ -207,7 +207,7 @@ func TestCase90Proxy(t *testing.T) {
 		d := newDesk(t)
 		d.Env = append(d.Env, "HTTP_PROXY=http://proxyuser:proxyword@"+proxy.Host)
 		for _, args := range [][]string{{"pull", "--plain-http", "registry.example/app:v1"}, {"probe", "--plain-http", "registry.example/app"}} {
-			d.stet(quick(args...)...).fails(8).says("proxy " + proxy.Host + " answers 407", "do:  write user and password of the proxy into HTTP_PROXY").never("proxyword")
+			d.stet(quick(args...)...).fails(8).says("proxy "+proxy.Host+" answers 407", "do:  write user and password of the proxy into HTTP_PROXY").never("proxyword")
 		}
 		proxy.atMost(2)
 	})

@@ -45,7 +45,7 @@ func (f *packFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.compress, "compress", "", "compress directories in this `WAY`: gzip (default), zstd or none")
 	fs.StringSliceVar(&f.preserve, "preserve", nil, "keep these `PROPERTIES`: mode of files and in directories, mtime in directories; they are then in the digest")
 	fs.StringVar(&f.exportManifest, "export-manifest", "", "write the manifest to `FILE`")
-	fs.BoolVar(&f.anyPath, "disable-path-validation", false, "take absolute paths and paths with .. as they are")
+	fs.BoolVar(&f.anyPath, "disable-path-validation", false, "take names and links that pull refuses: absolute paths, .. and control characters")
 	cmd.MarkFlagsMutuallyExclusive("annotation", "annotation-file")
 	cmd.MarkFlagsMutuallyExclusive("file-annotation", "annotation-file")
 	var kinds []string

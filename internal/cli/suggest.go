@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,8 +40,12 @@ func suggest(cmd *cobra.Command, args []string, err error) error {
 }
 
 // suggestFlag adds the flag that may have been meant to the error about an
-// unknown one.
+// unknown one, and to one about a time how it is written.
 func suggestFlag(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) && bad.GetFlag().Value.Type() == "duration" {
+		return fmt.Errorf("--%s %q is no time%s", bad.GetFlag().Name, bad.GetValue(), timeMeant(bad.GetValue()))
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return err
@@ -64,6 +69,15 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; did you mean --%s?", err, best)
+}
+
+// timeMeant says how a time is written, where s is a number with that number.
+func timeMeant(s string) string {
+	const some = " such as 30s, 5m or 1h30m"
+	if n, err := time.ParseDuration(s + "s"); err != nil || n < 0 {
+		return some
+	}
+	return fmt.Sprintf(": a unit is missing; %ss is in seconds, %sm in minutes", s, s)
 }
 
 // sidesOf are the flags with the prefixes of a side, where a command with two

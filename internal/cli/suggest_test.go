@@ -34,6 +34,21 @@ func TestDistance(t *testing.T) {
 }
 
 // The longest name that fits is meant: names, keys and drives have colons.
+func TestTimeMeant(t *testing.T) {
+	const some = " such as 30s, 5m or 1h30m"
+	for in, want := range map[string]string{
+		"5":   ": a unit is missing; 5s is in seconds, 5m in minutes",
+		"1.5": ": a unit is missing; 1.5s is in seconds, 1.5m in minutes",
+		"-5":  some,
+		"5x":  some,
+		"":    some,
+	} {
+		if got := timeMeant(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestSplitFileAnnotation(t *testing.T) {
 	var files []artifact.File
 	for _, name := range []string{"a", "a:b", `C:\x`, "-", "d/a", "ö"} {

@@ -496,7 +496,7 @@ func TestUnpackTells(t *testing.T) {
 	for name, c := range map[string]struct{ got, want []string }{
 		"good": {pull(good, same), []string{"planned good", "planned same", "start good", "advance good +7", "done good sent", "done same present"}},
 		"bad":  {pull(bad), []string{"planned bad", "start bad", "advance bad +11", "failed bad"}},
-		"half": {pull(half), []string{"planned half", "start half", "advance half +9", "advance half +4", "done half sent"}},
+		"half": {pull(half), []string{"planned half", "start half", "advance half +9", "retry half", "advance half +4", "done half sent"}},
 		"here": {pull(skipped), []string{"done skipped present"}},
 		"tree": {pull(tree), []string{"planned tree", "start tree", fmt.Sprintf("advance tree %+d", tree.Size), "done tree sent"}},
 		"tar":  {pull(untrue), []string{"planned untrue", "start untrue", fmt.Sprintf("advance untrue %+d", untrue.Size), "failed untrue"}},
