@@ -211,7 +211,8 @@ func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err e
 	if t.part, err = openPartial(t.root, t.name, t.desc.Digest, t.unpack); err != nil {
 		return err
 	}
-	switch err := t.part.fill(ctx, u.goingOn(t, blob), t.desc); {
+	blob.Open = u.goingOn(t, blob.Open)
+	switch err := t.part.fill(ctx, blob, t.desc); {
 	case err != nil:
 		return err
 	case t.unpack: // the tar itself never gets a name
@@ -220,22 +221,19 @@ func (u *unpacking) fill(ctx context.Context, t *target, blob store.Blob) (err e
 	return t.part.sync()
 }
 
-// goingOn is blob that is told to be gone on with where it is not read from its
+// goingOn tells that a target is gone on with, where its content is not opened at the
 // beginning.
-func (u *unpacking) goingOn(t *target, blob store.Blob) store.Blob {
-	open := blob.Open
-	blob.Open = func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+func (u *unpacking) goingOn(t *target, open opener) opener {
+	return func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		rc, err := open(ctx, offset)
 		if err == nil && offset > 0 {
-			u.Events.Emit(store.Event{
-				Kind: store.Retrying, Desc: t.desc, Name: store.NameOf(t.desc),
-				Text: fmt.Sprintf("an earlier download broke off; going on after %d of %d bytes", offset, t.desc.Size),
-			})
+			u.tell(store.Retrying, t, fmt.Errorf("an earlier download broke off; going on after %d of %d bytes", offset, t.desc.Size))
 		}
 		return rc, err
 	}
-	return blob
 }
+
+type opener = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 
 // tell tells what became of a target.
 func (u *unpacking) tell(kind store.EventKind, t *target, err error) {

@@ -158,7 +158,7 @@ func TestProbeReportHoldsNoSecret(t *testing.T) {
 		case r.Method == http.MethodHead && !strings.HasSuffix(r.URL.Path, fmt.Sprint(blob.Load())):
 			w.WriteHeader(http.StatusNotFound)
 		default:
-			_, _ = io.WriteString(w, `{}`)
+			_, _ = io.WriteString(w, `{"mediaType":"a/b"}`) // which is not its Content-Type
 		}
 	}))
 	t.Cleanup(srv.Close)

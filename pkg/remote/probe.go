@@ -221,10 +221,8 @@ func (p *prober) clean() {
 		}
 		p.set(a, f)
 	}
-	for _, list := range [][]string{p.report.Left, p.report.Notes} {
-		for i, s := range list {
-			list[i] = without(secrets, s)
-		}
+	for i, s := range p.report.Notes {
+		p.report.Notes[i] = without(secrets, s)
 	}
 }
 

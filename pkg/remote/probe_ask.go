@@ -24,8 +24,7 @@ type reply struct {
 	tls     bool
 	as      string // who asked
 	resp    *http.Response
-	secrets []string // not to be shown of it
-	lost    error    // there was no answer; all else is zero
+	lost    error // there was no answer; all else is zero
 }
 
 // ask sends the call and gives whatever comes back, with up to limit bytes of
@@ -50,13 +49,13 @@ func (c *client) ask(ctx context.Context, call call, limit int64) (reply, error)
 	c.warn(resp)
 	r := reply{
 		req: call.Request, status: resp.StatusCode, header: resp.Header, proto: resp.ProtoMajor, tls: resp.TLS != nil,
-		as: c.identity(ctx, call.Request.Repo), resp: resp, body: body, secrets: c.secrets.with(resp.Request.URL),
+		as: c.identity(ctx, call.Request.Repo), resp: resp, body: body,
 	}
 	if !sameOrigin(resp.Request.URL, req.URL) {
 		r.foreign = resp.Request.URL.Host
 	}
 	if resp.StatusCode/100 != 2 {
-		r.refusal = newError(resp, t, r.secrets)
+		r.refusal = newError(resp, t, c.secrets.with(resp.Request.URL))
 	}
 	return r, nil
 }
@@ -153,7 +152,7 @@ func (r reply) evidence(header, note string) store.Evidence {
 		Note: joined(r.said(), note),
 	}
 	if values := r.header.Values(header); header != "" && len(values) > 0 {
-		e.Header = header + ": " + without(r.secrets, strings.Join(shownValues(header, values), ", "))
+		e.Header = header + ": " + without(longestFirst(querySecrets(r.resp.Request.URL)), strings.Join(shownValues(header, values), ", "))
 	}
 	return e
 }

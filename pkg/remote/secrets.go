@@ -68,7 +68,7 @@ const minSigned = 12
 // as well is none.
 func querySecrets(u *url.URL) []string {
 	var all []string
-	for part := range strings.SplitSeq(u.RawQuery, "&") {
+	for _, part := range strings.Split(u.RawQuery, "&") {
 		key, value, ok := strings.Cut(part, "=")
 		if !ok {
 			value = part
