@@ -25,25 +25,22 @@ const (
 
 func newDocuments() *semaphore.Weighted { return semaphore.NewWeighted(manyDocuments) }
 
-// document sends the call as do does, and gives the answer with its body, which
-// is ErrTooLarge where that is over limit bytes. It is read as a part of each
-// try: nothing is lost by asking again for what broke off.
-func (c *client) document(ctx context.Context, call call, limit int64) (resp *http.Response, raw []byte, err error) {
+// document sends the call as do does, and shows the answer with its body to use.
+// It is ErrTooLarge where that is over limit bytes. The body is read as a part of
+// each try: nothing is lost by asking again for what broke off.
+func (c *client) document(ctx context.Context, call call, limit int64, use func(*http.Response, []byte)) error {
 	t := newTrip(call)
-	t.read = func(resp *http.Response) (err error) {
-		raw, err = c.readDocument(resp, limit)
-		return err
-	}
-	if resp, err = c.send(ctx, call, t); err != nil {
-		return nil, nil, err
-	}
-	return resp, raw, nil
+	t.read = func(resp *http.Response) error { return c.readDocument(resp, limit, use) }
+	_, err := c.send(ctx, call, t)
+	return err
 }
 
-// readDocument reads the body of an answer.
-func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) {
+// readDocument reads the body of an answer. Its share of the memory is given back
+// after use: what is refused there is gone by then, and not one of as many that
+// wait for a processor as requests are.
+func (c *client) readDocument(resp *http.Response, limit int64, use func(*http.Response, []byte)) error {
 	if resp.ContentLength > limit {
-		return nil, tooLarge(limit)
+		return tooLarge(limit)
 	}
 	room := resp.ContentLength
 	if room < 0 {
@@ -53,18 +50,23 @@ func (c *client) readDocument(resp *http.Response, limit int64) ([]byte, error) 
 		ctx := resp.Request.Context()
 		share := min(room, manyDocuments)
 		if err := c.documents.Acquire(ctx, share); err != nil {
-			return nil, err
+			return err
 		}
 		defer c.documents.Release(share)
 	}
 	if resp.ContentLength < 0 {
-		return readLimited(resp.Body, limit)
+		raw, err := readLimited(resp.Body, limit)
+		if err == nil {
+			use(resp, raw)
+		}
+		return err
 	}
 	buf := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead)) // else it grows, and leaves as much again behind
 	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, room)); err != nil {
-		return nil, err
+		return err
 	}
-	return buf.Bytes(), nil
+	use(resp, buf.Bytes())
+	return nil
 }
 
 // readLimited reads all of r, or is ErrTooLarge where that is over limit bytes.

@@ -178,7 +178,9 @@ func place(u *url.URL) [sha256.Size]byte { return sha256.Sum256([]byte(u.String(
 
 // page reads one page.
 func (c *client) page(ctx context.Context, call call, most int64, read readPage) (*url.URL, int, bool, error) {
-	resp, raw, err := c.document(ctx, call, most)
+	var resp *http.Response
+	var raw []byte
+	err := c.document(ctx, call, most, func(r *http.Response, all []byte) { resp, raw = r, all })
 	if err != nil {
 		return nil, 0, false, err
 	}

@@ -71,12 +71,17 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 	req := r.request(wire.ManifestGet)
 	req.Ref = ref
 	get := call{Request: req, Header: accept(), Want: []int{http.StatusOK}}
-	resp, raw, err := r.client.document(ctx, get, r.client.opts.MaxManifest)
+	var m store.Manifest
+	var wrong error // no reason to ask again
+	err := r.client.document(ctx, get, r.client.opts.MaxManifest, func(resp *http.Response, raw []byte) {
+		if m, wrong = readManifest(resp, ref, raw); wrong != nil {
+			m = store.Manifest{} // its connection would hold it for as long as it is open
+		}
+	})
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	m, err := readManifest(resp, ref, raw)
-	err = r.client.clean(err)
+	err = r.client.clean(wrong)
 	if store.IsDigest(ref) && errors.Is(err, store.ErrMismatch) {
 		return store.Manifest{}, err // names the digest itself
 	}
