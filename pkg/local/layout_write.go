@@ -369,6 +369,14 @@ func (l *layout) forget(d digest.Digest) {
 	delete(l.nodes, d)
 }
 
+// forgetAll frees all that was kept of what was read. Who is at work with it
+// goes on with what is theirs.
+func (l *layout) forgetAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.raw, l.parsed, l.seen, l.about, l.nodes = nil, nil, nil, nil, map[digest.Digest]node{}
+}
+
 // Untag keeps the manifest listed, so that it can be found by its digest.
 func (l *layout) Untag(ctx context.Context, tag string) error {
 	return l.change(ctx, func(_ *os.Root, x *index) (bool, error) {

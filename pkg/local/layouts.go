@@ -50,6 +50,27 @@ type layouts struct {
 
 	mu    sync.Mutex
 	repos map[string]*layout // those that exist; the names asked for may be anything
+	last  []*layout          // of them those that were asked for last, which know what they read
+}
+
+// knowing is how many layouts keep what they read of their index and manifests:
+// a server would hold all that it has ever served.
+const knowing = 16
+
+// note moves a layout to the front of those that were asked for last. What the
+// one that falls off knows is read again when it is asked for.
+func (r *layouts) note(l *layout) *layout {
+	at := slices.Index(r.last, l)
+	if at < 0 {
+		if len(r.last) == knowing {
+			r.last[knowing-1].forgetAll()
+			r.last = r.last[:knowing-1]
+		}
+		at, r.last = len(r.last), append(r.last, l)
+	}
+	copy(r.last[1:], r.last[:at])
+	r.last[0] = l
+	return l
 }
 
 // layoutsHome is the host in Blob.Home of what lies in such a registry.
@@ -144,7 +165,7 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l, ok := r.repos[name]; ok {
-		return l, nil
+		return r.note(l), nil
 	}
 	place := r.place(name)
 	l := newLayout(filepath.Join(r.dir, filepath.FromSlash(place)), r.opts)
@@ -165,7 +186,7 @@ func (r *layouts) Repository(_ context.Context, name string) (store.Store, error
 		return nil, err
 	}
 	r.repos[name] = l
-	return l, nil
+	return r.note(l), nil
 }
 
 // place is where the layout of a repository lies in the directory.

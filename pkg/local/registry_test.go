@@ -3,9 +3,11 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -216,6 +218,37 @@ func TestLayoutKeepsOutOfOtherDirectories(t *testing.T) {
 		}
 		if entries, _ := os.ReadDir(dir); want != nil && len(entries) != 1 {
 			t.Errorf("beside %s: the directory now holds %v", name, entries)
+		}
+	}
+}
+
+// A server of many repositories keeps what it read of the last alone.
+func TestLayoutsKeepTheLast(t *testing.T) {
+	r := openLayouts(t, t.TempDir())
+	tags := make([]string, 200)
+	for i := range tags {
+		tags[i] = fmt.Sprint("tag-", i)
+	}
+	var after [5]uint64 // so many times sixteen repositories
+	for i := range 16 * len(after) {
+		name := fmt.Sprint("r", i)
+		put(t, repository(t, r, name), manifest("a"), tags...)
+		if _, err := repository(t, r, name).Resolve(t.Context(), "tag-1"); err != nil { // as one that is there
+			t.Fatal(err)
+		}
+		if i%16 == 15 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			after[i/16] = m.HeapAlloc
+		}
+	}
+	if last := len(after) - 1; after[last] > after[0]+after[0]/5 {
+		t.Errorf("the heap has %v bytes: it grows with every repository", after)
+	}
+	for i := range 16 * len(after) {
+		if d, err := repository(t, r, fmt.Sprint("r", i)).Resolve(t.Context(), "tag-199"); err != nil || d.Digest != manifest("a").Digest {
+			t.Errorf("r%d: %v, %v", i, d.Digest, err)
 		}
 	}
 }

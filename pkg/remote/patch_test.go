@@ -260,6 +260,8 @@ func TestChunksGoOn(t *testing.T) {
 				if err != nil || put.Digest != big.Digest {
 					t.Fatalf("got %+v, %v", put, err)
 				}
+				c.mu.Lock()
+				defer c.mu.Unlock()
 				if c.count["POST"] != tc.posts || c.came > tc.came || c.count["PATCH"] < 6 {
 					t.Errorf("%v and %d bytes, want %d uploads and at most %d bytes", c.count, c.came, tc.posts, tc.came)
 				}
@@ -312,8 +314,9 @@ func TestUploadOfChangedContent(t *testing.T) {
 			if !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrMismatch) {
 				t.Errorf("%s: got %v", name, err)
 			}
-			if c.count["PUT"] > 0 || c.count["DELETE"] != 1 {
-				t.Errorf("%s: the upload was not given up: %v", name, c.count)
+			puts, _ := c.counted("PUT")
+			if deletes, _ := c.counted("DELETE"); puts > 0 || deletes != 1 {
+				t.Errorf("%s: the upload was not given up: %d PUT, %d DELETE", name, puts, deletes)
 			}
 		}
 	}
