@@ -105,7 +105,7 @@ func diffManifests(path string, a, b store.Manifest) (*manifestDiff, error) {
 	d.diffSubject(join(path, "subject"), from.subject, to.subject)
 	d.add(diffAnnotations(path, from.Annotations, to.Annotations)...)
 	d.add(diffJSON(DiffField, path, from.rest, to.rest)...)
-	root := changed(DiffManifest, path, identity(a.Descriptor), identity(b.Descriptor))
+	root := changed(DiffManifest, path, identity(&a.Descriptor), identity(&b.Descriptor))
 	root.Why = d.reason(a, b)
 	d.list = append([]Difference{root}, d.list...)
 	return d, nil
@@ -114,10 +114,10 @@ func diffManifests(path string, a, b store.Manifest) (*manifestDiff, error) {
 func (d *manifestDiff) add(more ...Difference) { d.list = append(d.list, more...) }
 
 // identity is digest and size, as people are told them.
-func identity(d store.Descriptor) string { return fmt.Sprintf("%s (%d bytes)", d.Digest, d.Size) }
+func identity(d *store.Descriptor) string { return fmt.Sprintf("%s (%d bytes)", d.Digest, d.Size) }
 
 // described is identity with the media type.
-func described(d store.Descriptor) string { return identity(d) + " " + d.MediaType }
+func described(d *store.Descriptor) string { return identity(d) + " " + d.MediaType }
 
 func join(path, step string) string {
 	if path == "" {
@@ -220,21 +220,21 @@ func (d *manifestDiff) diffConfig(path string, from, to *side) {
 	switch {
 	case a == nil && b == nil:
 	case a == nil:
-		d.add(added(DiffConfig, path, described(b.Descriptor)))
+		d.add(added(DiffConfig, path, described(&b.Descriptor)))
 	case b == nil:
-		d.add(removed(DiffConfig, path, described(a.Descriptor)))
+		d.add(removed(DiffConfig, path, described(&a.Descriptor)))
 	default:
 		if a.Digest != b.Digest {
 			d.config = &couple{path, a.Descriptor, b.Descriptor}
-			d.add(changed(DiffConfig, path, identity(a.Descriptor), identity(b.Descriptor)))
+			d.add(changed(DiffConfig, path, identity(&a.Descriptor), identity(&b.Descriptor)))
 		}
-		d.diffDescriptor(path, *a, *b)
+		d.diffDescriptor(path, a, b)
 	}
 }
 
 // diffDescriptor compares what two descriptors say beside digest and size;
 // and the size where the digest is the same, which cannot be right on both sides.
-func (d *manifestDiff) diffDescriptor(path string, a, b item) {
+func (d *manifestDiff) diffDescriptor(path string, a, b *item) {
 	if a.Digest == b.Digest && a.Size != b.Size {
 		d.add(changed(DiffField, join(path, "size"), fmt.Sprint(a.Size), fmt.Sprint(b.Size)))
 	}
@@ -247,11 +247,11 @@ func (d *manifestDiff) diffSubject(path string, a, b *item) {
 	switch {
 	case a == nil && b == nil:
 	case a == nil:
-		d.add(added(DiffSubject, path, described(b.Descriptor)))
+		d.add(added(DiffSubject, path, described(&b.Descriptor)))
 	case b == nil:
-		d.add(removed(DiffSubject, path, described(a.Descriptor)))
+		d.add(removed(DiffSubject, path, described(&a.Descriptor)))
 	default:
-		d.add(diffText(DiffSubject, path, described(a.Descriptor), described(b.Descriptor))...)
+		d.add(diffText(DiffSubject, path, described(&a.Descriptor), described(&b.Descriptor))...)
 		d.add(diffAnnotations(path, a.Annotations, b.Annotations)...)
 		d.add(diffJSON(DiffField, path, a.rest, b.rest)...)
 	}
@@ -262,31 +262,35 @@ func (d *manifestDiff) diffSubject(path string, a, b *item) {
 func (d *manifestDiff) diffItems(kind DiffKind, path string, from, to []item) (other []couple) {
 	pairs, left, right := match(from, to)
 	for _, p := range pairs {
-		a, b := from[p.from], to[p.to]
+		a, b := &from[p.from], &to[p.to]
 		at := path + "[" + p.name + "]"
-		c := couple{at, a.Descriptor, b.Descriptor}
+		pair := []couple{{at, a.Descriptor, b.Descriptor}}
+		// Of manifests that differ it is said what differs in them.
+		graphs := kind != DiffFile && store.IsManifestType(a.MediaType) && store.IsManifestType(b.MediaType)
 		switch {
 		case a.Digest == b.Digest && kind == DiffEntry:
-			d.same = append(d.same, c)
-		case a.Digest != b.Digest && kind == DiffFile:
-			x := changed(kind, at, identity(a.Descriptor), identity(b.Descriptor))
-			if plain := a.Annotations[AnnotationContentDigest]; plain != "" && plain == b.Annotations[AnnotationContentDigest] {
-				x.Why = otherCompression
+			d.same = append(d.same, pair...)
+		case a.Digest == b.Digest:
+		case graphs:
+			other = append(other, pair...)
+		default:
+			x := changed(kind, at, identity(&a.Descriptor), identity(&b.Descriptor))
+			if kind == DiffFile {
+				plain := a.Annotations[AnnotationContentDigest]
+				if plain != "" && plain == b.Annotations[AnnotationContentDigest] {
+					x.Why = otherCompression
+				}
+				other = append(other, pair...)
 			}
 			d.add(x)
-			other = append(other, c)
-		case a.Digest != b.Digest && store.IsManifestType(a.MediaType) && store.IsManifestType(b.MediaType):
-			other = append(other, c) // the manifests are compared, and it is said there
-		case a.Digest != b.Digest:
-			d.add(changed(kind, at, identity(a.Descriptor), identity(b.Descriptor)))
 		}
 		d.diffDescriptor(at, a, b)
 	}
 	for _, n := range left {
-		d.add(removed(kind, path+"["+n.name+"]", described(from[n.from].Descriptor)))
+		d.add(removed(kind, path+"["+n.name+"]", described(&from[n.from].Descriptor)))
 	}
 	for _, n := range right {
-		d.add(added(kind, path+"["+n.name+"]", described(to[n.to].Descriptor)))
+		d.add(added(kind, path+"["+n.name+"]", described(&to[n.to].Descriptor)))
 	}
 	if !slices.IsSortedFunc(pairs, func(x, y pairing) int { return x.to - y.to }) {
 		d.add(Difference{

@@ -71,9 +71,9 @@ func DiffAll(ctx context.Context, from, to store.Reader, opts DiffOptions) ([]Di
 		at.to, inB = b[t]
 		switch {
 		case !inB:
-			list = append(list, removed(DiffTag, t, described(at.from)))
+			list = append(list, removed(DiffTag, t, described(&at.from)))
 		case !inA:
-			list = append(list, added(DiffTag, t, described(at.to)))
+			list = append(list, added(DiffTag, t, described(&at.to)))
 		default:
 			jobs = append(jobs, at)
 		}
@@ -212,7 +212,7 @@ func (c *comparison) known(j *job) bool {
 		return false
 	}
 	if !equal {
-		d := changed(DiffManifest, j.path, identity(j.from), identity(j.to))
+		d := changed(DiffManifest, j.path, identity(&j.from), identity(&j.to))
 		d.Why = fmt.Sprintf("the same two are compared at %q", at)
 		j.list = []Difference{d}
 	}
@@ -350,5 +350,5 @@ func hasReferrer(ctx context.Context, s store.Reader, d store.Descriptor) (bool,
 }
 
 func referrer(d store.Descriptor) string {
-	return strings.TrimSpace(described(d) + " " + d.ArtifactType)
+	return strings.TrimSpace(described(&d) + " " + d.ArtifactType)
 }

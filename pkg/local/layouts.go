@@ -50,7 +50,7 @@ type layouts struct {
 
 	mu    sync.Mutex
 	repos map[string]*layout // those that exist; the names asked for may be anything
-	last  []*layout          // of them those that were asked for last, which know what they read
+	last  [knowing]*layout   // of them those that were asked for last, which know what they read
 }
 
 // knowing is how many layouts keep what they read of their index and manifests:
@@ -60,17 +60,16 @@ const knowing = 16
 // note moves a layout to the front of those that were asked for last. What the
 // one that falls off knows is read again when it is asked for.
 func (r *layouts) note(l *layout) *layout {
-	at := slices.Index(r.last, l)
-	if at < 0 {
-		if len(r.last) == knowing {
-			r.last[knowing-1].forgetAll()
-			r.last = r.last[:knowing-1]
+	for i, other := range r.last {
+		r.last[i] = l
+		if l = other; l == r.last[0] {
+			return l
 		}
-		at, r.last = len(r.last), append(r.last, l)
 	}
-	copy(r.last[1:], r.last[:at])
-	r.last[0] = l
-	return l
+	if l != nil {
+		l.forget("")
+	}
+	return r.last[0]
 }
 
 // layoutsHome is the host in Blob.Home of what lies in such a registry.
