@@ -66,9 +66,12 @@ func (l *lab) run(ctx context.Context, peer string, t task) (s outcome, err erro
 
 // command is the program stet, or this one as a worker, in a bare environment.
 func (l *lab) command(ctx context.Context, peer string, t task) (*exec.Cmd, *bytes.Buffer, error) {
-	home, err := os.MkdirTemp(l.dir, "home")
-	if err != nil {
-		return nil, nil, err
+	home := t.Home
+	if home == "" {
+		var err error
+		if home, err = os.MkdirTemp(l.dir, "home"); err != nil {
+			return nil, nil, err
+		}
 	}
 	cmd := exec.CommandContext(ctx, l.self, "worker", peer)
 	if peer == peerStet {

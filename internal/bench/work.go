@@ -105,11 +105,15 @@ func stagePush(of func(*scene) workload) func(context.Context, *scene) (stage, e
 	}
 }
 
-// stagePushAgain measures the second of two equal pushes.
+// stagePushAgain measures the second of two equal pushes by one user.
 func stagePushAgain(ctx context.Context, s *scene) (stage, error) {
 	push, err := stagePush(func(*scene) workload { return workload{"few", 3, small} })(ctx, s)
 	return func(ctx context.Context, at turn) (step, error) {
 		step, err := push(ctx, at)
+		if err != nil {
+			return step, err
+		}
+		step.task.Home, err = os.MkdirTemp(s.dir, "home")
 		first := step.task
 		step.before = &first
 		return step, err

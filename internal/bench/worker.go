@@ -17,6 +17,7 @@ type task struct {
 	Dir   string   // where Files are
 	Files []string // files, or one directory
 	Out   string   // where a pull writes
+	Home  string   // of the user; "" is somebody new
 	Tags  []string // new tags
 }
 
