@@ -32,6 +32,7 @@ func (c *client) document(ctx context.Context, call call, limit int64, use func(
 	t := newTrip(call)
 	t.read = func(resp *http.Response) error { return c.readDocument(resp, limit, use) }
 	_, err := c.send(ctx, call, t)
+	t.read = nil // the connection keeps its last request, and so the trip, for as long as it is open
 	return err
 }
 

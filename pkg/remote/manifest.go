@@ -74,9 +74,7 @@ func (r *repository) Manifest(ctx context.Context, ref string) (store.Manifest, 
 	var m store.Manifest
 	var wrong error // no reason to ask again
 	err := r.client.document(ctx, get, r.client.opts.MaxManifest, func(resp *http.Response, raw []byte) {
-		if m, wrong = readManifest(resp, ref, raw); wrong != nil {
-			m = store.Manifest{} // its connection would hold it for as long as it is open
-		}
+		m, wrong = readManifest(resp, ref, raw)
 	})
 	if err != nil {
 		return store.Manifest{}, err
