@@ -15,6 +15,9 @@ the program that users run, the others as Go libraries in a worker that does wha
 library" is stet's packages in that same worker. The proxy runs on loopback. Where a row has a round-trip time it adds
 50 ms to each request, and once more to each new connection. A figure is the median of the runs.
 
+Where registries and files lie counts: on a disk the registry waits for it with each write, 10 ms and more, and all clients
+with it. ` + "`make bench DIR=/dev/shm/bench`" + ` leaves that out, and measures the clients; the table below says which it was.
+
 *Round trips* are those on the critical path: the most requests and openings of connections of which each began after
 the one before it had ended. "–": the library has no code for this work.
 
