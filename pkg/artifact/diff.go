@@ -264,15 +264,15 @@ func (d *manifestDiff) diffItems(kind DiffKind, path string, from, to []item) (o
 	for _, p := range pairs {
 		a, b := &from[p.from], &to[p.to]
 		at := path + "[" + p.name + "]"
-		pair := []couple{{at, a.Descriptor, b.Descriptor}}
+		c := couple{at, a.Descriptor, b.Descriptor}
 		// Of manifests that differ it is said what differs in them.
 		graphs := kind != DiffFile && store.IsManifestType(a.MediaType) && store.IsManifestType(b.MediaType)
 		switch {
 		case a.Digest == b.Digest && kind == DiffEntry:
-			d.same = append(d.same, pair...)
+			d.same = append(d.same, c)
 		case a.Digest == b.Digest:
 		case graphs:
-			other = append(other, pair...)
+			other = append(other, c)
 		default:
 			x := changed(kind, at, identity(&a.Descriptor), identity(&b.Descriptor))
 			if kind == DiffFile {
@@ -280,7 +280,7 @@ func (d *manifestDiff) diffItems(kind DiffKind, path string, from, to []item) (o
 				if plain != "" && plain == b.Annotations[AnnotationContentDigest] {
 					x.Why = otherCompression
 				}
-				other = append(other, pair...)
+				other = append(other, c)
 			}
 			d.add(x)
 		}

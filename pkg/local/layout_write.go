@@ -362,14 +362,19 @@ func (l *layout) DeleteManifest(ctx context.Context, d store.Descriptor) error {
 	})
 }
 
-// forget frees what was kept of a deleted manifest, or with "" of all that was
-// read: who is at work with it goes on with what is theirs.
+// forget frees what was kept of a deleted manifest.
 func (l *layout) forget(d digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if delete(l.nodes, d); d == "" {
-		l.raw, l.parsed, l.seen, l.about, l.nodes = nil, nil, nil, nil, map[digest.Digest]node{}
-	}
+	delete(l.nodes, d)
+}
+
+// forgetAll frees all that was kept of what was read. Who is at work with it goes
+// on with what is theirs.
+func (l *layout) forgetAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.raw, l.parsed, l.seen, l.about, l.nodes = nil, nil, nil, nil, map[digest.Digest]node{}
 }
 
 // Untag keeps the manifest listed, so that it can be found by its digest.

@@ -60,16 +60,16 @@ const knowing = 16
 // note moves a layout to the front of those that were asked for last. What the
 // one that falls off knows is read again when it is asked for.
 func (r *layouts) note(l *layout) *layout {
-	for i, other := range r.last {
-		r.last[i] = l
-		if l = other; l == r.last[0] {
-			return l
+	at := slices.Index(r.last[:], l)
+	if at < 0 {
+		at = knowing - 1
+		if old := r.last[at]; old != nil {
+			old.forgetAll()
 		}
 	}
-	if l != nil {
-		l.forget("")
-	}
-	return r.last[0]
+	copy(r.last[1:], r.last[:at])
+	r.last[0] = l
+	return l
 }
 
 // layoutsHome is the host in Blob.Home of what lies in such a registry.
