@@ -99,34 +99,3 @@ func freeAddress(t *testing.T) string {
 	}
 	return "localhost:" + port
 }
-
-// TestScriptsFail: each command has a script with a use of it that fails.
-func TestScriptsFail(t *testing.T) {
-	pages, err := filepath.Glob("../../docs/commands/stet_*.md")
-	if err != nil || len(pages) < 30 {
-		t.Fatalf("%d pages of commands, %v", len(pages), err)
-	}
-	scripts, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []byte
-	for _, name := range scripts {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, raw...)
-	}
-	for _, page := range pages {
-		page = strings.TrimSuffix(page, ".md")
-		if below, _ := filepath.Glob(page + "_*.md"); len(below) > 0 {
-			continue
-		}
-		command := strings.ReplaceAll(filepath.Base(page), "_", " ")
-		fails := regexp.MustCompile(`(?m)^(! exec|exits [1-9]\d*|answers [1-9]\d*) ` + command + `\b`)
-		if !fails.Match(all) {
-			t.Errorf("no script has a use of %s that fails", command)
-		}
-	}
-}
