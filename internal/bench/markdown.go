@@ -13,7 +13,8 @@ Made by ` + "`make bench`" + `; the reasons under the tables come from internal/
 Each client does the same work on the same registry through the same proxy, in turn, each time in a new process: stet as
 the program that users run, the others as Go libraries in a worker that does what their own command lines do. "stet
 library" is stet's packages in that same worker. The proxy runs on loopback. Where a row has a round-trip time it adds
-50 ms to each request, and once more to each new connection. A figure is the median of the runs.
+50 ms to each request, and once more to each new connection. A figure is the median of the runs. What is pushed again is
+pushed by the user who pushed it first: the program stet then has its cache of what is where, which the libraries have not.
 
 Where registries and files lie counts: on a disk the registry waits for it with each write, 10 ms and more, and all clients
 with it. ` + "`make bench DIR=/dev/shm/bench`" + ` leaves that out, and measures the clients; the table below says which it was.
@@ -130,14 +131,11 @@ func (r *Report) costs(b *strings.Builder) {
 func (r *Report) unmetReasons(b *strings.Builder, reasons map[string]string) {
 	all := true
 	for _, row := range r.Rows {
-		reason := reasons[row.ID]
 		if v := row.verdict(); v == "" || v == "met" {
-			if reason != "" {
-				fmt.Fprintf(b, "**%s**: %s\n\n", row.Title, reason)
-			}
 			continue
 		}
 		all = false
+		reason := reasons[row.ID]
 		if reason == "" {
 			reason = "*The reason is not written down yet.*"
 		}
