@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/template/parse"
 )
 
@@ -53,6 +54,16 @@ func printed(v any) string {
 		return noValue
 	}
 	return EscapeLines(fmt.Sprint(v))
+}
+
+// printedValue is printed for a value of the data as it is, which makes no line
+// of its own: but "\n" in a variable is the template's.
+func printedValue(v any) string {
+	text := printed(v)
+	if strings.TrimSpace(text) == "" {
+		return text
+	}
+	return Escape(text)
 }
 
 // noValue is what a key prints that is missing, or null.

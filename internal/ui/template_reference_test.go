@@ -61,14 +61,14 @@ func parseReference(text string) (executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Funcs(template.FuncMap{"_printed": printed}) // unknown to the parser, and so to templates
+	t.Funcs(template.FuncMap{"_printed": printed, "_printedValue": printedValue}) // unknown to the parser, and so to templates
 	for _, part := range t.Templates() {
 		guard(part.Root)
 	}
 	return t.Execute, nil
 }
 
-// guard appends _printed to every action below n that prints.
+// guard appends to every action below n that prints what shows its value.
 func guard(n parse.Node) {
 	switch n := n.(type) {
 	case *parse.ListNode:
@@ -89,9 +89,13 @@ func guard(n parse.Node) {
 		guard(n.ElseList)
 	case *parse.ActionNode:
 		if len(n.Pipe.Decl) == 0 {
+			show := "_printed"
+			if isValue(n.Pipe) {
+				show = "_printedValue"
+			}
 			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{
 				NodeType: parse.NodeCommand,
-				Args:     []parse.Node{parse.NewIdentifier("_printed").SetPos(n.Pos)},
+				Args:     []parse.Node{parse.NewIdentifier(show).SetPos(n.Pos)},
 			})
 		}
 	}

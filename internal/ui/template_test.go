@@ -21,7 +21,7 @@ const sampleJSON = `{
 	"tree": {"v": 1, "kids": [{"v": 2, "kids": []}, {"v": 3, "kids": [{"v": 4}]}]}
 }`
 
-var samples = []string{sampleJSON, `null`, `[]`, `[1, null, "x", [2, 3], {"k": "v"}]`, `"text"`, `7`, `-1`, `1.5`, `true`, `{"list": null, "s": 1, "n": "x", "map": [1]}`}
+var samples = []string{sampleJSON, `null`, `[]`, `[1, null, "x", [2, 3], {"k": "v"}]`, `"text"`, `7`, `-1`, `1.5`, `true`, `{"list": null, "s": 1, "n": "x", "map": [1]}`, `{"s": "a\tb\n", "map": {"x\ty": "\n"}}`}
 
 func form(t *testing.T, doc string) any {
 	t.Helper()

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"text/template/parse"
 )
 
@@ -116,11 +115,11 @@ func (s *scope) action(dot any, p *parse.PipeNode) error {
 	if err != nil || len(p.Decl) > 0 {
 		return err
 	}
-	text := printed(v)
-	if isValue(p) && strings.TrimSpace(text) != "" { // "\n" in a variable is the template's own
-		text = Escape(text)
+	show := printed
+	if isValue(p) {
+		show = printedValue
 	}
-	_, err = io.WriteString(s.out, text)
+	_, err = io.WriteString(s.out, show(v))
 	return err
 }
 
