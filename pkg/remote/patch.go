@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stet-oci/stet/internal/wire"
 	"github.com/stet-oci/stet/pkg/store"
@@ -165,7 +166,7 @@ func (p *patching) goOn(ctx context.Context, err error) {
 		p.restart(ctx)
 		return
 	}
-	n, err := p.progress(ctx)
+	n, err := p.settled(ctx, most)
 	p.doubt = misplaced && n == p.at
 	if err != nil || p.doubt || n < p.at || n > most {
 		p.restart(ctx)
@@ -201,7 +202,7 @@ func (p *patching) progress(ctx context.Context) (int64, error) {
 	defer resp.Body.Close()
 	n, ok := parseUploadRange(resp.Header.Get("Range"))
 	if !ok {
-		return 0, fmt.Errorf("%w: the registry does not say how much it has", store.ErrInvalid)
+		return 0, errUnclear
 	}
 	if err := p.move(resp); err != nil {
 		return 0, err
@@ -209,6 +210,29 @@ func (p *patching) progress(ctx context.Context) (int64, error) {
 	p.known.learn(store.AbilityUploadResume, store.Yes, answered(req, resp, "Range"))
 	return n, nil
 }
+
+// errUnclear: the upload may have nothing yet, or be one whose progress is not told.
+var errUnclear = fmt.Errorf("%w: the registry does not say how much it has", store.ErrInvalid)
+
+// settled is progress once it grows no more: a connection that broke may have left
+// bytes behind that a busy registry still reads. To ask again is cheaper than to send
+// them again, and be refused for it. At most so many can come.
+func (p *patching) settled(ctx context.Context, most int64) (n int64, err error) {
+	for ask, had := 0, int64(-1); ask < mostAsks; ask++ {
+		n, err = p.progress(ctx)
+		if err != nil && !errors.Is(err, errUnclear) || n == most || n <= had || waitFor(ctx, settleTime) != nil {
+			break
+		}
+		had = n
+	}
+	return n, err
+}
+
+// settled asks again after so long, and so often.
+const (
+	settleTime = 100 * time.Millisecond
+	mostAsks   = 20
+)
 
 // parseUploadRange reads how many bytes an upload has out of "0-LAST"; Quay
 // writes "bytes=0-LAST". The specification has no way to write an empty range,

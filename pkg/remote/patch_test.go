@@ -219,6 +219,25 @@ func TestUploadGoesOn(t *testing.T) {
 	}
 }
 
+// A busy registry still reads what came before the cut when it is asked for the
+// first time: it is asked again, and nothing is sent twice.
+func TestUploadGoesOnAtRest(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{"a part": "0-99999", "nothing yet": "0-0"} {
+		big := fiveMiB()
+		c, s := newCutter(t, serve.Quirks{}, 3<<20)
+		c.says(first, true)
+		if put, err := s.PutBlob(t.Context(), big); err != nil || put.Digest != big.Digest {
+			t.Fatalf("%s: got %+v, %v", name, put, err)
+		}
+		c.mu.Lock()
+		if c.count["POST"] != 1 || c.count["PATCH"] != 2 || c.came != big.Size {
+			t.Errorf("%s: %v and %d bytes, want one upload, two requests for it and %d bytes", name, c.count, c.came, big.Size)
+		}
+		c.mu.Unlock()
+	}
+}
+
 // countReads counts the bytes that are read of a blob.
 func countReads(b store.Blob) (*atomic.Int64, store.Blob) {
 	n, open := &atomic.Int64{}, b.Open
