@@ -29,9 +29,10 @@ const (
 	uploadsDir = "uploads"
 	uploadAge  = 7 * 24 * time.Hour
 	maxRecord  = 1 << 20
-	// An entry is written so often in an upload. What came after it is read again
-	// by the next process, not sent again; and to write it waits for a busy disk.
-	saves = 64
+	// An entry is written when such a part of what was left has come: what came after
+	// it is read again by the next process, not sent again. To write it waits for a
+	// busy disk.
+	savedPart = 32
 )
 
 // noted is an upload in the journal: what another process needs to go on with it.
@@ -243,7 +244,7 @@ func (e *noted) keep(size int64, m *marks) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if last := (&marks{all: e.rec.Marks}).last().At; e.saved && m.last().At-last < size/saves {
+	if last := (&marks{all: e.rec.Marks}).last().At; e.saved && m.last().At-last < (size-last)/savedPart {
 		return
 	}
 	e.rec.Size, e.rec.Marks = size, append(e.rec.Marks[:0], m.all...) // which is made thinner in its place
